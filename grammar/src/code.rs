@@ -1,0 +1,177 @@
+//! Stable codes of diagnostics.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $title:literal;)*) => {
+        /// A stable code. Numbers are never given to another mistake.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// Every code, by number.
+            pub const ALL: &[Code] = &[$(Code::$name),*];
+
+            /// As it is shown: `TS0301`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$name => concat!("TS", $number),)* }
+            }
+
+            /// What it is about, in a few words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Code::$name => $title,)* }
+            }
+
+            /// The long form: what the mistake is, an example, and the way out. Markdown.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Code::$name => include_str!(concat!("explain/TS", $number, ".md")),)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Text that is no mapping.
+    Syntax = "0001", "syntax error";
+    /// A declaration or an option where it does not belong.
+    Misplaced = "0002", "misplaced part";
+    /// A side that the first line does not name.
+    UnknownSide = "0101", "unknown side";
+    /// Two declarations of one name.
+    DuplicateName = "0102", "duplicate name";
+    /// A module that is not declared.
+    UnknownModule = "0103", "unknown module";
+    /// An axis without a size.
+    UnknownAxis = "0104", "unknown axis";
+    /// A rank axis that its side does not declare.
+    UnknownRank = "0105", "unknown rank axis";
+    /// A place in a document that its side does not have.
+    UnknownDocument = "0106", "unknown document";
+    /// A dtype that does not exist.
+    UnknownDType = "0107", "unknown dtype";
+    /// A word that is no config value.
+    UnknownConfig = "0108", "unknown config value";
+    /// A module used with too many or too few axes.
+    WrongArity = "0109", "wrong number of axes";
+    /// A word that is none of the choices here.
+    UnknownOption = "0110", "unknown option";
+    /// A declaration that nothing uses.
+    Unused = "0111", "unused declaration";
+    /// One axis twice in a layout.
+    AmbiguousAxis = "0201", "ambiguous axis";
+    /// A dimension that is a bare number.
+    BareNumber = "0202", "dimension without a name";
+    /// A part of a sum with a size and no label.
+    UnlabelledArm = "0203", "part without a label";
+    /// One label twice in a sum.
+    DuplicateLabel = "0204", "duplicate label";
+    /// Padding where none can be.
+    MisplacedPadding = "0205", "misplaced padding";
+    /// A layout that contains itself.
+    RecursiveLayout = "0206", "recursive layout";
+    /// An axis both in the name and in memory.
+    TwoHomes = "0207", "axis with two homes";
+    /// An axis that one side of a rule lacks.
+    AxisOnOneSide = "0301", "axis on one side only";
+    /// A part that one side of a rule lacks.
+    LabelOnOneSide = "0302", "part on one side only";
+    /// Padding on both sides of a rule.
+    PaddingOnBothSides = "0303", "padding on both sides";
+    /// Roles that differ between the sides.
+    RoleMismatch = "0304", "roles differ";
+    /// A parameter that one of two modules lacks.
+    SlotOnOneSide = "0305", "module parameter on one side only";
+    /// A layout on one side only.
+    LayoutOnOneSide = "0306", "layout on one side only";
+    /// A module against a single parameter.
+    ModuleAgainstParameter = "0307", "module against a parameter";
+    /// Stars that differ, or stars with a layout.
+    WildcardMismatch = "0308", "stars do not pair up";
+    /// Lists of names that differ in length.
+    ListMismatch = "0309", "lists do not pair up";
+    /// An arithmetic step that cannot be undone.
+    NotInvertible = "0310", "step without an inverse";
+    /// Ranges of an index that differ between the sides.
+    RangeMismatch = "0311", "ranges differ";
+    /// A name that two rules claim.
+    NamesOverlap = "0401", "names overlap";
+    /// A name whose parts run into one another.
+    AmbiguousName = "0402", "ambiguous name";
+    /// A number in a name that does not tell the index.
+    IndexNotInvertible = "0403", "index without an inverse";
+    /// A tie to something that is no parameter.
+    UnknownTie = "0404", "unknown tie";
+    /// An arm that is never taken.
+    UnreachableArm = "0405", "unreachable arm";
+    /// A mapping without rules.
+    NoRules = "0406", "no rules";
+    /// A name with too many alternatives.
+    NameTooWide = "0407", "too many alternatives";
+    /// An equation that cannot be solved.
+    Unsolvable = "0501", "unsolvable equation";
+    /// A value of another type than declared.
+    TypeMismatch = "0502", "type mismatch";
+    /// Two lines that write one place.
+    PlaceTwice = "0503", "place written twice";
+    /// An expression that is no size.
+    NotASize = "0504", "not a size";
+    /// A config value that nothing gives.
+    FieldWithoutSource = "0505", "config value without a source";
+    /// A part of the language that this version cannot execute.
+    NotSupported = "0601", "not supported yet";
+    /// Parameters that a rule needs and the checkpoint lacks.
+    MissingParameter = "0602", "missing parameter";
+    /// Parameters of the checkpoint that no rule takes.
+    UnmappedParameter = "0603", "parameter without a rule";
+    /// A stored shape that does not fit its layout.
+    ShapeMismatch = "0604", "shape does not fit";
+    /// Two sources that give a config value differently.
+    ConfigConflict = "0605", "sources disagree";
+    /// A config value that no source gives.
+    UnknownValue = "0606", "value not known";
+    /// A size that does not divide.
+    NotDivisible = "0607", "size does not divide";
+    /// A parameter stored under the names of two eras.
+    TwoEras = "0608", "two names for one parameter";
+    /// A copy that differs from its original.
+    BrokenTie = "0609", "copy differs";
+    /// A condition of the mapping that does not hold.
+    RequirementFailed = "0610", "requirement not met";
+    /// Copies along a broadcast axis that differ.
+    BroadcastDiffers = "0611", "broadcast copies differ";
+    /// Numbers in names with a gap.
+    IndexGap = "0612", "gap in numbering";
+    /// A checkpoint of neither side.
+    WrongCheckpoint = "0613", "not this mapping's checkpoint";
+    /// A config value that no arm of a match takes.
+    NoArm = "0614", "no arm for a value";
+    /// A vocabulary or other size larger than the stored table.
+    TableTooSmall = "0615", "table too small";
+    /// A conversion between dtypes that is not defined.
+    UndefinedCast = "0616", "cast not defined";
+    /// A setting that the mapping does not have.
+    UnknownSetting = "0617", "unknown setting";
+    /// A parameter in a dtype that cannot be read.
+    UnsupportedTensor = "0618", "tensor cannot be read";
+}
+
+impl Code {
+    /// The code written `text`, upper or lower case, with or without `TS`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Code> {
+        let upper = text.to_ascii_uppercase();
+        let digits = upper.strip_prefix("TS").unwrap_or(&upper);
+        Code::ALL.iter().copied().find(|c| c.as_str().strip_prefix("TS") == Some(digits))
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,58 @@
+//! The mapping language of transship: text in, checked form out.
+//!
+//! A `.mapping` file says how one model is stored in two checkpoints. [`check`] reads it, resolves it and proves
+//! what can be proved without a file; the [`Mapping`] it returns is all that conversion and code generation need.
+
+#![forbid(unsafe_code)]
+
+mod ast;
+mod check;
+mod code;
+mod diagnostic;
+mod layout;
+mod mapping;
+mod parse;
+mod render;
+mod resolve;
+mod size;
+mod source;
+mod template;
+mod value;
+
+pub use code::Code;
+pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
+pub use layout::{Arm, AxisUse, Box as LayoutBox, BoxAxis, Factor, Labels, Layout, Sizes, Sum, SymbolicBox};
+pub use mapping::{
+    Affine, Axis, AxisId, Choice, ChoiceId, Config, Direction, Document, Drop, Emit, EmitValue, Entry,
+    Equation, Field, FieldId, Fill, Format, Guard, Mapping, Note, Rank, RankEnd, RankId, Replicas, Require,
+    Rule, Side, SideId, Stored, Tie, Type, Write,
+};
+pub use render::{Style, render, render_one};
+pub use size::{Size, Symbol};
+pub use source::{Source, Span};
+pub use template::{Captures, IndexPart, Part, Template};
+pub use value::{Environment, EvalError, Expr, ExprKind, Operator, Pattern, PatternChoice, Value};
+
+/// Parses, resolves and checks a mapping.
+///
+/// The mapping comes with the warnings found.
+///
+/// # Errors
+/// All independent mistakes, and the warnings among them, sorted by place.
+pub fn check(source: &Source) -> Result<(Mapping, Diagnostics), Diagnostics> {
+    let mut diagnostics = Diagnostics::new(source);
+    let file = match parse::parse_file(source) {
+        Ok(file) => file,
+        Err(error) => {
+            diagnostics.push(*error);
+            return Err(diagnostics);
+        }
+    };
+    let mapping = resolve::resolve(&file, source, &mut diagnostics);
+    check::check_mapping(&mapping, &mut diagnostics);
+    if !diagnostics.has_errors() {
+        check::check_not_empty(&mapping, &mut diagnostics);
+    }
+    diagnostics.sort();
+    if diagnostics.has_errors() { Err(diagnostics) } else { Ok((mapping, diagnostics)) }
+}

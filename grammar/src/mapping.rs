@@ -1,0 +1,559 @@
+//! The checked form of a mapping: no sugar, no name to look up, no text to parse again.
+
+use crate::layout::Layout;
+use crate::size::{Size, Symbol};
+use crate::source::{Source, Span};
+use crate::template::Template;
+use crate::value::{Expr, Pattern, Value};
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// Its place in the list it numbers.
+            #[must_use]
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+
+            pub(crate) fn from_index(index: usize) -> $name {
+                $name(u32::try_from(index).unwrap_or(u32::MAX))
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// Numbers [`Mapping::axes`].
+    AxisId
+    /// Numbers [`Config::fields`].
+    FieldId
+    /// Numbers [`Mapping::choices`].
+    ChoiceId
+    /// Numbers [`Mapping::ranks`].
+    RankId
+}
+
+/// One of the two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SideId {
+    /// Left of the arrows.
+    Left,
+    /// Right of the arrows.
+    Right,
+}
+
+impl SideId {
+    /// Both, left first.
+    pub const BOTH: [SideId; 2] = [SideId::Left, SideId::Right];
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> SideId {
+        match self {
+            SideId::Left => SideId::Right,
+            SideId::Right => SideId::Left,
+        }
+    }
+
+    /// Its place in a pair.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A checked mapping between two ways to store one model.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// The name after `mapping`.
+    pub name: String,
+    /// The text of its leading `//!` lines.
+    pub docs: String,
+    /// Where it was read from; every span in it refers to this.
+    pub source: Source,
+    /// Both sides.
+    pub sides: [Side; 2],
+    /// Named axes.
+    pub axes: Vec<Axis>,
+    /// Rank axes.
+    pub ranks: Vec<Rank>,
+    /// Config values and what ties them to documents.
+    pub config: Config,
+    /// Decisions that rules and layouts depend on.
+    pub choices: Vec<Choice>,
+    /// Which parameter becomes which.
+    pub rules: Vec<Rule>,
+    /// Names that hold nothing the other side needs.
+    pub drops: Vec<Drop>,
+    /// Parameters that one side makes up.
+    pub emits: Vec<Emit>,
+    /// Parameters that are copies of others.
+    pub ties: Vec<Tie>,
+    /// Parts that parse and check, but that this version cannot execute: what, and where.
+    pub not_executable: Vec<(String, Span)>,
+}
+
+/// What a mapping says of one side as a whole.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// Its name.
+    pub name: String,
+    /// The keys under which parameters lie; names of rules are relative to the first.
+    pub roots: Vec<Template>,
+    /// Config documents; the first file is what bare places refer to.
+    pub documents: Vec<Document>,
+    /// The dtype parameters are stored in, unless a rule says otherwise.
+    pub dtype: Option<String>,
+    /// The file format that is written.
+    pub format: Format,
+    /// Names that a checkpoint of this side has.
+    pub detect: Vec<Template>,
+}
+
+/// How a side's checkpoints are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `model.safetensors` with config files beside it.
+    Safetensors,
+    /// Files that `torch.load` reads.
+    Torch,
+}
+
+/// A config document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// A file name that ends in `.json`, or a key of the state dict.
+    pub name: String,
+    /// What places call it, where it is not the main document.
+    pub alias: Option<String>,
+}
+
+impl Document {
+    /// Whether it is a file of its own.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.name.ends_with(".json")
+    }
+}
+
+/// A named axis.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// Its name.
+    pub name: String,
+    /// How many coordinates it has; for a size that depends on an index see [`Symbol::At`].
+    pub size: Size,
+    /// The first coordinate, and one past the last, of an index; an axis of memory starts at 0.
+    pub range: (Size, Size),
+    /// The config value that is its size, if it is one.
+    pub field: Option<FieldId>,
+}
+
+/// A rank axis: which process held a block of a distributed axis.
+#[derive(Clone, Debug)]
+pub struct Rank {
+    /// Its name.
+    pub name: String,
+    /// The side whose checkpoints it splits.
+    pub side: SideId,
+    /// Where its number of ranks is found, in order.
+    pub places: Vec<String>,
+    /// The number where no place has one.
+    pub default: Option<Expr>,
+}
+
+/// Config values and what is said of them.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The values, in the order they are written.
+    pub fields: Vec<Field>,
+    /// `left = right`, both sizes.
+    pub equations: Vec<Equation>,
+    /// Values written to a side's documents that are no field's own.
+    pub writes: Vec<Write>,
+    /// Conditions that must hold.
+    pub requires: Vec<Require>,
+    /// Remarks for the user.
+    pub notes: Vec<Note>,
+}
+
+/// The type of a config value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// A whole number.
+    Int,
+    /// A number.
+    Float,
+    /// A truth value.
+    Bool,
+    /// A text.
+    Text,
+    /// A list.
+    List,
+    /// Not stated.
+    Any,
+}
+
+impl Type {
+    /// Its name in mappings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Type::Int => "int",
+            Type::Float => "float",
+            Type::Bool => "bool",
+            Type::Text => "string",
+            Type::List => "list",
+            Type::Any => "any",
+        }
+    }
+
+    /// The type called `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Type> {
+        [Type::Int, Type::Float, Type::Bool, Type::Text, Type::List].into_iter().find(|t| t.name() == name)
+    }
+
+    /// Whether a value is of this type; null is of none but `any`.
+    #[must_use]
+    pub fn admits(self, value: &Value) -> bool {
+        match self {
+            Type::Int => value.as_integer().is_some(),
+            Type::Float => value.as_number().is_some(),
+            Type::Bool => matches!(value, Value::Bool(_)),
+            Type::Text => matches!(value, Value::Text(_)),
+            Type::List => matches!(value, Value::List(_)),
+            Type::Any => true,
+        }
+    }
+}
+
+/// A config value.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+    /// Places in each side's documents that hold it, in order of preference.
+    pub places: [Vec<String>; 2],
+    /// How it is computed from the left side's documents, in place of being read there.
+    pub computed: Option<Expr>,
+    /// Whether it is written to its first place on each side.
+    pub written: [bool; 2],
+    /// Its value where nothing else gives one.
+    pub default: Option<Expr>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// `left = right`.
+#[derive(Clone, Debug)]
+pub struct Equation {
+    /// Both sides.
+    pub sides: [Size; 2],
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A value for a place of one side.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The side.
+    pub side: SideId,
+    /// The place.
+    pub place: String,
+    /// The value; places in it are the other side's.
+    pub value: Expr,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A condition on a checkpoint of the left side.
+#[derive(Clone, Debug)]
+pub struct Require {
+    /// Must be true.
+    pub condition: Expr,
+    /// What is wrong where it is not.
+    pub message: String,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A remark for the user.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// What is said; `{name}` stands for a config value.
+    pub message: String,
+    /// When it is said.
+    pub condition: Option<Expr>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A decision over config: the first pattern that fits its value is taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// What is decided on.
+    pub on: Expr,
+    /// The branches.
+    pub patterns: Vec<Pattern>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// Branches that must all be taken; at most one per choice.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Guard(pub Vec<(ChoiceId, usize)>);
+
+impl Guard {
+    /// Both guards at once; `None` where they take different branches of one choice.
+    #[must_use]
+    pub fn and(&self, other: &Guard) -> Option<Guard> {
+        let mut all = self.0.clone();
+        for (choice, branch) in &other.0 {
+            match all.iter().find(|(c, _)| c == choice) {
+                Some((_, taken)) if taken != branch => return None,
+                Some(_) => {}
+                None => all.push((*choice, *branch)),
+            }
+        }
+        Some(Guard(all))
+    }
+
+    /// Whether no config takes both.
+    #[must_use]
+    pub fn excludes(&self, other: &Guard) -> bool {
+        self.and(other).is_none()
+    }
+}
+
+/// Which way a rule goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Both ways.
+    Both,
+    /// Only to this side.
+    To(SideId),
+}
+
+impl Direction {
+    /// Whether it goes to `side`.
+    #[must_use]
+    pub fn goes_to(self, side: SideId) -> bool {
+        match self {
+            Direction::Both => true,
+            Direction::To(only) => only == side,
+        }
+    }
+}
+
+/// A parameter, or several, and what it is on the other side.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// When it holds.
+    pub guard: Guard,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// What each side stores.
+    pub sides: [Vec<Entry>; 2],
+    /// Whether it may be absent as a whole.
+    pub optional: bool,
+    /// What padding is filled with.
+    pub fill: Fill,
+    /// Which ranks hold it.
+    pub on: Option<(RankId, RankEnd)>,
+    /// What to do with replicas that differ.
+    pub replicas: Replicas,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A parameter of one side of a rule.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The coordinates that its name fixes in sums.
+    pub labels: Vec<(Vec<String>, String)>,
+    /// The ways it is stored in different eras; the first is written.
+    pub stored: Vec<Stored>,
+}
+
+/// One way to store a parameter.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its name.
+    pub name: Template,
+    /// Its layout, by the choices it depends on; empty where it is taken as it lies.
+    pub layouts: Vec<(Guard, Layout)>,
+    /// What is done to each element to get the value that both sides share.
+    pub affine: Affine,
+    /// The dtype it is written in, where it differs from the side's.
+    pub dtype: Option<String>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// `value = stored * scale + offset`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Affine {
+    /// Never zero.
+    pub scale: f64,
+    /// In units of the value.
+    pub offset: f64,
+}
+
+impl Affine {
+    /// Leaves elements as they are.
+    pub const IDENTITY: Affine = Affine { scale: 1.0, offset: 0.0 };
+
+    /// What takes an element stored like `self` to one stored like `target`.
+    #[must_use]
+    pub fn to(self, target: Affine) -> Affine {
+        Affine { scale: self.scale / target.scale, offset: (self.offset - target.offset) / target.scale }
+    }
+}
+
+/// What padding holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// Zeros.
+    Zeros,
+    /// The last row before the padding.
+    Last,
+    /// The mean of all rows.
+    Mean,
+    /// Normally distributed noise: seed and standard deviation.
+    Normal(u64, f64),
+}
+
+/// An end of a rank axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RankEnd {
+    /// Rank 0.
+    First,
+    /// The last rank.
+    Last,
+}
+
+/// How copies on several ranks become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicas {
+    /// They must be equal.
+    Equal,
+    /// The first is taken.
+    First,
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+/// Names that are left out.
+#[derive(Clone, Debug)]
+pub struct Drop {
+    /// When.
+    pub guard: Guard,
+    /// On which side.
+    pub side: SideId,
+    /// Which.
+    pub name: Template,
+    /// Why.
+    pub reason: Option<String>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A parameter made up when its side is written, and left out when it is read.
+#[derive(Clone, Debug)]
+pub struct Emit {
+    /// When it is written; it is left out in any case.
+    pub guard: Guard,
+    /// On which side.
+    pub side: SideId,
+    /// Its name.
+    pub name: Template,
+    /// Its layout.
+    pub layout: Layout,
+    /// Its dtype, where it differs from the side's.
+    pub dtype: Option<String>,
+    /// What it holds.
+    pub value: EmitValue,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// What an emitted parameter holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EmitValue {
+    /// One number everywhere.
+    Constant(f64),
+    /// Ones on and below the diagonal of the last two dimensions, zeros above.
+    Tril,
+    /// 0, 1, 2, … in the order of memory.
+    Arange,
+}
+
+/// A parameter that is another one again.
+#[derive(Clone, Debug)]
+pub struct Tie {
+    /// When.
+    pub guard: Guard,
+    /// On which side.
+    pub side: SideId,
+    /// The copy.
+    pub alias: Template,
+    /// What it is a copy of; a parameter of some rule.
+    pub of: Template,
+    /// Where it is written.
+    pub span: Span,
+}
+
+impl Mapping {
+    /// A side.
+    #[must_use]
+    pub fn side(&self, id: SideId) -> &Side {
+        &self.sides[id.index()]
+    }
+
+    /// An axis.
+    #[must_use]
+    pub fn axis(&self, id: AxisId) -> &Axis {
+        &self.axes[id.index()]
+    }
+
+    /// A config value.
+    #[must_use]
+    pub fn field(&self, id: FieldId) -> &Field {
+        &self.config.fields[id.index()]
+    }
+
+    /// The config value called `name`.
+    #[must_use]
+    pub fn field_named(&self, name: &str) -> Option<FieldId> {
+        self.config.fields.iter().position(|f| f.name == name).map(FieldId::from_index)
+    }
+
+    /// What a symbol of a size is called.
+    #[must_use]
+    pub fn symbol_name(&self, symbol: Symbol) -> String {
+        match symbol {
+            Symbol::Field(field) => self.field(field).name.clone(),
+            Symbol::At(field, axis) => format!("{}[{}]", self.field(field).name, self.axis(axis).name),
+        }
+    }
+
+    /// How a reader writes a name.
+    #[must_use]
+    pub fn display_template(&self, template: &Template) -> String {
+        template.display(&|axis| self.axis(axis).name.clone())
+    }
+
+    /// The rules that cannot be followed to one of the sides.
+    pub fn one_way_rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|r| r.direction != Direction::Both)
+    }
+}

@@ -1,0 +1,117 @@
+//! `side` and `config` blocks.
+
+use super::items::{parse_arrow, parse_drop};
+use super::layout::{parse_expr, parse_sum};
+use super::name::parse_name;
+use super::{Node, Rule, bug, expect, ident, span, string, without_keywords};
+use crate::ast::{
+    ConfigDecl, ConfigLine, ConfigLineKind, Field, FieldSource, SideDecl, SideEntry, SideEntryKind,
+};
+
+pub(super) fn parse_side(node: Node<'_>) -> SideDecl {
+    let at = span(&node);
+    let mut children = without_keywords(node);
+    let name = ident(&expect(children.next()));
+    SideDecl { name, entries: children.map(parse_side_entry).collect(), span: at }
+}
+
+fn parse_side_entry(node: Node<'_>) -> SideEntry {
+    let at = span(&node);
+    let rule = node.as_rule();
+    let kind = match rule {
+        Rule::drop => SideEntryKind::Drop(parse_drop(node)),
+        Rule::rank_decl => parse_rank_decl(node),
+        Rule::documents => SideEntryKind::Documents(
+            without_keywords(node)
+                .map(|document| {
+                    let mut parts = without_keywords(document);
+                    (ident(&expect(parts.next())), parts.next().map(|alias| ident(&alias)))
+                })
+                .collect(),
+        ),
+        Rule::parameters => SideEntryKind::Parameters(without_keywords(node).map(parse_name).collect()),
+        Rule::detect => SideEntryKind::Detect(without_keywords(node).map(parse_name).collect()),
+        Rule::default_dtype => SideEntryKind::DType(ident(&expect(without_keywords(node).next()))),
+        Rule::format => SideEntryKind::Format(ident(&expect(without_keywords(node).next()))),
+        _ => bug(),
+    };
+    SideEntry { kind, span: at }
+}
+
+fn parse_rank_decl(node: Node<'_>) -> SideEntryKind {
+    let mut children = without_keywords(node);
+    let name = ident(&expect(children.next()));
+    let mut places = Vec::new();
+    let mut default = None;
+    for child in children {
+        match child.as_rule() {
+            Rule::places => places = child.into_inner().map(|p| ident(&p)).collect(),
+            Rule::expr => default = Some(parse_expr(child)),
+            Rule::kw_else => {}
+            _ => bug(),
+        }
+    }
+    SideEntryKind::Rank { name, places, default }
+}
+
+pub(super) fn parse_config(node: Node<'_>) -> ConfigDecl {
+    let at = span(&node);
+    ConfigDecl { lines: without_keywords(node).map(parse_config_line).collect(), span: at }
+}
+
+fn parse_config_line(node: Node<'_>) -> ConfigLine {
+    let at = span(&node);
+    let rule = node.as_rule();
+    if rule == Rule::field {
+        return ConfigLine { kind: ConfigLineKind::Field(parse_field(node)), span: at };
+    }
+    let mut parts = without_keywords(node).filter(|p| p.as_rule() != Rule::kw_else);
+    let first = expect(parts.next());
+    let kind = match rule {
+        Rule::require => {
+            ConfigLineKind::Require { condition: parse_expr(first), message: string(expect(parts.next())) }
+        }
+        Rule::note => {
+            ConfigLineKind::Note { message: string(first), condition: parts.next().map(parse_expr) }
+        }
+        Rule::index_decl => ConfigLineKind::Index {
+            name: ident(&first),
+            from: parse_sum(expect(parts.next())),
+            to: parse_sum(expect(parts.next())),
+        },
+        Rule::to_left => {
+            ConfigLineKind::ToLeft { place: ident(&first), value: parse_expr(expect(parts.next())) }
+        }
+        Rule::to_right => {
+            ConfigLineKind::ToRight { value: parse_expr(first), place: ident(&expect(parts.next())) }
+        }
+        _ => bug(),
+    };
+    ConfigLine { kind, span: at }
+}
+
+fn parse_field(node: Node<'_>) -> Field {
+    let mut children = node.into_inner();
+    let name = ident(&expect(children.next()));
+    let mut field = Field { name, ty: None, source: None, target: None, default: None };
+    let mut arrow = None;
+    let mut in_default = false;
+    for child in children {
+        match child.as_rule() {
+            Rule::ident => field.ty = Some(ident(&child)),
+            Rule::places => {
+                field.source = Some(FieldSource::Places(child.into_inner().map(|p| ident(&p)).collect()));
+            }
+            Rule::arrow => arrow = Some((parse_arrow(&child), span(&child))),
+            Rule::place => {
+                let (kind, at) = expect(arrow);
+                field.target = Some((kind, at, ident(&child)));
+            }
+            Rule::kw_else => in_default = true,
+            Rule::expr if in_default => field.default = Some(parse_expr(child)),
+            Rule::expr => field.source = Some(FieldSource::Expr(parse_expr(child))),
+            _ => bug(),
+        }
+    }
+    field
+}

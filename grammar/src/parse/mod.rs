@@ -1,0 +1,123 @@
+//! Text to syntax tree. After this pass the tree says what was written; no name in it has been looked up.
+
+mod config;
+mod error;
+mod items;
+mod layout;
+mod model;
+mod name;
+
+use pest::Parser;
+use pest::iterators::Pair;
+
+use crate::ast::{File, Ident};
+use crate::diagnostic::Diagnostic;
+use crate::source::{Source, Span};
+
+#[derive(pest_derive::Parser)]
+#[grammar = "mapping.pest"]
+struct MappingParser;
+
+type Node<'a> = Pair<'a, Rule>;
+
+/// Nesting that no mapping needs; beyond it the parser's own recursion would be at risk.
+const MAX_NESTING: usize = 64;
+
+/// Parses a whole `.mapping` file.
+pub(crate) fn parse_file(source: &Source) -> Result<File, Box<Diagnostic>> {
+    error::check_nesting(source.text(), MAX_NESTING)?;
+    let mut pairs = MappingParser::parse(Rule::file, source.text())
+        .map_err(|e| Box::new(error::syntax_error(source, &e)))?;
+    let mut children = pairs.next().into_iter().flat_map(Pair::into_inner);
+    let header = expect(children.next());
+    let words: Vec<Ident> =
+        header.into_inner().filter(|p| p.as_rule() == Rule::ident).map(|p| ident(&p)).collect();
+    let [name, left, right] = <[Ident; 3]>::try_from(words).unwrap_or_else(|_| bug());
+    let items = children.filter(|p| p.as_rule() != Rule::EOI).map(items::parse_item).collect();
+    Ok(File { name, sides: [left, right], items })
+}
+
+fn span(node: &Node<'_>) -> Span {
+    let at = node.as_span();
+    // pest's spans of rules that end in optional parts include trailing white space.
+    let text = at.as_str();
+    Span::new(at.start(), at.start() + text.trim_end().len())
+}
+
+fn ident(node: &Node<'_>) -> Ident {
+    Ident { text: node.as_str().to_owned(), span: span(node) }
+}
+
+/// A string literal; its escapes are `\"`, `\\` and `\n`.
+fn string(node: Node<'_>) -> Ident {
+    let at = span(&node);
+    let raw = node.into_inner().next().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    let mut text = String::new();
+    let mut chars = raw.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('n') => text.push('\n'),
+                Some(other) => text.push(other),
+                None => {}
+            },
+            other => text.push(other),
+        }
+    }
+    Ident { text, span: at }
+}
+
+/// A child that the grammar promises.
+fn expect<T>(child: Option<T>) -> T {
+    child.unwrap_or_else(|| bug())
+}
+
+#[cold]
+fn bug() -> ! {
+    unreachable!("the grammar and the tree builder disagree; this is a bug in transship-grammar")
+}
+
+/// The child of a keyword clause that follows its keyword.
+fn without_keywords<'a>(node: Node<'a>) -> impl Iterator<Item = Node<'a>> {
+    node.into_inner().filter(|p| !is_keyword(p.as_rule()))
+}
+
+fn is_keyword(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::kw_mapping
+            | Rule::kw_side
+            | Rule::kw_config
+            | Rule::kw_module
+            | Rule::kw_layout
+            | Rule::kw_model
+            | Rule::kw_fn
+            | Rule::kw_repr
+            | Rule::kw_when
+            | Rule::kw_if
+            | Rule::kw_match
+            | Rule::kw_drop
+            | Rule::kw_emit
+            | Rule::kw_tie
+            | Rule::kw_because
+            | Rule::kw_as
+            | Rule::kw_fill
+            | Rule::kw_on
+            | Rule::kw_in
+            | Rule::kw_replicas
+            | Rule::kw_require
+            | Rule::kw_note
+            | Rule::kw_let
+            | Rule::kw_for
+            | Rule::kw_or
+            | Rule::kw_and
+            | Rule::kw_not
+            | Rule::kw_present
+            | Rule::kw_parameters
+            | Rule::kw_documents
+            | Rule::kw_rank
+            | Rule::kw_dtype
+            | Rule::kw_format
+            | Rule::kw_detect
+    )
+}

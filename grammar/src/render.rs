@@ -1,0 +1,115 @@
+//! Diagnostics as text: rustc's look, one line each, or JSON lines. The only file that knows the renderer.
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde_json::json;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::source::{Source, Span};
+
+/// How diagnostics are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// With the lines of the source; colours for a terminal or not.
+    Full {
+        /// Whether to use terminal colours.
+        colour: bool,
+    },
+    /// `path:line:column: error[CODE]: message`.
+    Short,
+    /// One JSON object a line.
+    Json,
+}
+
+/// All diagnostics in one text, which ends in a newline unless there are none.
+#[must_use]
+pub fn render(diagnostics: &Diagnostics, style: Style) -> String {
+    diagnostics.list().iter().map(|d| render_one(d, diagnostics.source(), style)).collect()
+}
+
+/// One diagnostic; the text ends in a newline.
+#[must_use]
+pub fn render_one(diagnostic: &Diagnostic, source: &Source, style: Style) -> String {
+    match style {
+        Style::Full { colour } => full(diagnostic, source, colour),
+        Style::Short => short(diagnostic, source),
+        Style::Json => json_line(diagnostic, source),
+    }
+}
+
+fn full(diagnostic: &Diagnostic, source: &Source, colour: bool) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = level
+        .primary_title(diagnostic.message.as_str())
+        .id(diagnostic.code.as_str())
+        .elements(Vec::<annotate_snippets::Element<'_>>::new());
+    if let Some(primary) = &diagnostic.primary {
+        let clamp = |span: Span| {
+            let len = source.text().len();
+            let start = span.range().start.min(len);
+            start..span.range().end.clamp(start, len)
+        };
+        let label = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+        let mut snippet = Snippet::source(source.text())
+            .path(source.name())
+            .annotation(AnnotationKind::Primary.span(clamp(primary.span)).label(label(&primary.text)));
+        for other in &diagnostic.secondary {
+            snippet =
+                snippet.annotation(AnnotationKind::Context.span(clamp(other.span)).label(label(&other.text)));
+        }
+        group = group.element(snippet);
+    }
+    for note in &diagnostic.notes {
+        group = group.element(Level::NOTE.message(note.as_str()));
+    }
+    for help in &diagnostic.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    let mut text = renderer.render(&[group]);
+    text.push_str("\n\n");
+    text
+}
+
+fn severity(diagnostic: &Diagnostic) -> &'static str {
+    match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
+fn short(diagnostic: &Diagnostic, source: &Source) -> String {
+    let place = match &diagnostic.primary {
+        Some(label) => {
+            let (line, column) = source.position(label.span.start);
+            format!("{}:{line}:{column}", source.name())
+        }
+        None => source.name().to_owned(),
+    };
+    format!("{place}: {}[{}]: {}\n", severity(diagnostic), diagnostic.code, diagnostic.message)
+}
+
+fn json_line(diagnostic: &Diagnostic, source: &Source) -> String {
+    let place = |span: Span| {
+        let (line, column) = source.position(span.start);
+        let (end_line, end_column) = source.position(span.end);
+        json!({
+            "start": span.start, "end": span.end,
+            "line": line, "column": column, "end_line": end_line, "end_column": end_column,
+        })
+    };
+    let label = |l: &crate::diagnostic::Label| json!({ "span": place(l.span), "text": l.text });
+    let value = json!({
+        "code": diagnostic.code.as_str(),
+        "severity": severity(diagnostic),
+        "message": diagnostic.message,
+        "file": source.name(),
+        "primary": diagnostic.primary.as_ref().map(label),
+        "secondary": diagnostic.secondary.iter().map(label).collect::<Vec<_>>(),
+        "notes": diagnostic.notes,
+        "help": diagnostic.help,
+    });
+    format!("{value}\n")
+}

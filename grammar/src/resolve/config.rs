@@ -1,0 +1,330 @@
+//! `config` blocks. After this every config value, index and equation is known.
+
+use super::{Resolver, Space};
+use crate::ast::{self, Arrow, BinaryOp, ConfigLine, ConfigLineKind, FieldSource, Ident, Item};
+use crate::code::Code;
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::mapping::{Axis, Equation, Field, Note, Require, SideId, Type, Write};
+use crate::size::{Size, Symbol};
+use crate::source::Span;
+use crate::value::{Expr, ExprKind};
+
+impl<'a> Resolver<'a> {
+    pub(super) fn resolve_config(&mut self, file: &'a ast::File) {
+        let lines: Vec<&ConfigLine> = file
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Config(block) => Some(&block.lines),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        self.declare_fields(&lines);
+        for line in &lines {
+            if let ConfigLineKind::Index { name, from, to } = &line.kind {
+                self.resolve_index(name, from, to);
+            }
+        }
+        for line in &lines {
+            self.resolve_config_line(line);
+        }
+        self.check_places_written_once();
+    }
+
+    /// Every name first, so that lines may stand in any order.
+    fn declare_fields(&mut self, lines: &[&ConfigLine]) {
+        for line in lines {
+            let ConfigLineKind::Field(field) = &line.kind else { continue };
+            if equation(field).is_some() {
+                if self.mapping.field_named(&field.name.text).is_none() {
+                    self.declare_field(&field.name);
+                }
+            } else if self.declared.contains_key(&(Space::Config, field.name.text.clone())) {
+                self.declare_name(Space::Config, &field.name);
+            } else {
+                self.declare_field(&field.name);
+                self.declare_name(Space::Config, &field.name);
+            }
+        }
+        // Names that only an equation has, such as `head_dim` in `hidden = heads * head_dim`.
+        for line in lines {
+            let ConfigLineKind::Field(field) = &line.kind else { continue };
+            for word in equation(field).map(words).unwrap_or_default() {
+                if self.mapping.field_named(&word.text).is_none() {
+                    self.declare_field(&word);
+                }
+            }
+        }
+    }
+
+    fn declare_field(&mut self, name: &Ident) {
+        self.mapping.config.fields.push(Field {
+            name: name.text.clone(),
+            ty: Type::Any,
+            places: [Vec::new(), Vec::new()],
+            computed: None,
+            written: [false; 2],
+            default: None,
+            span: name.span,
+        });
+    }
+
+    fn resolve_index(&mut self, name: &Ident, from: &ast::Expr, to: &ast::Expr) {
+        if self.mapping.field_named(&name.text).is_some() {
+            self.declared.entry((Space::Config, name.text.clone())).or_insert(name.span);
+        }
+        self.declare_name(Space::Config, name);
+        let (Some(from), Some(to)) = (self.size(from), self.size(to)) else { return };
+        let axis = Axis { name: name.text.clone(), size: to.minus(&from), range: (from, to), field: None };
+        self.add_axis(&name.text, axis);
+    }
+
+    fn resolve_config_line(&mut self, line: &'a ConfigLine) {
+        match &line.kind {
+            ConfigLineKind::Index { .. } => {}
+            ConfigLineKind::Require { condition, message } => {
+                if let Some(condition) = self.resolve_expr(condition, Some(SideId::Left)) {
+                    let message = message.text.clone();
+                    self.mapping.config.requires.push(Require { condition, message, span: line.span });
+                }
+            }
+            ConfigLineKind::Note { message, condition } => {
+                let resolved = condition.as_ref().map(|c| self.resolve_expr(c, Some(SideId::Left)));
+                self.check_note(message);
+                if let Some(condition) = resolved.map_or(Some(None), |c| c.map(Some)) {
+                    let message = message.text.clone();
+                    self.mapping.config.notes.push(Note { message, condition, span: line.span });
+                }
+            }
+            ConfigLineKind::ToRight { value, place } => {
+                self.resolve_write(SideId::Right, place, value, line.span);
+            }
+            ConfigLineKind::ToLeft { value, place } => {
+                self.resolve_write(SideId::Left, place, value, line.span);
+            }
+            ConfigLineKind::Field(field) => match equation(field) {
+                Some(right) => self.resolve_equation(&field.name, right, line.span),
+                None => self.resolve_field(field),
+            },
+        }
+    }
+
+    /// `{name}` in a note must be a config value.
+    fn check_note(&mut self, message: &Ident) {
+        let fields: Vec<String> = self.mapping.config.fields.iter().map(|f| f.name.clone()).collect();
+        for hole in message.text.split('{').skip(1).filter_map(|rest| rest.split_once('}')) {
+            if fields.iter().any(|f| f == hole.0) {
+                continue;
+            }
+            let mut diagnostic = Diagnostic::error(
+                Code::UnknownConfig,
+                message.span,
+                format!("`{}` in this note is no config value", hole.0),
+                "",
+            );
+            if let Some(near) = nearest(hole.0, fields.iter().map(String::as_str)) {
+                diagnostic = diagnostic.help(format!("did you mean `{{{near}}}`?"));
+            }
+            self.error(diagnostic);
+        }
+    }
+
+    fn resolve_write(&mut self, side: SideId, place: &Ident, value: &'a ast::Expr, span: Span) {
+        self.check_place(place, side);
+        if let Some(value) = self.resolve_expr(value, Some(side.other())) {
+            self.mapping.config.writes.push(Write { side, place: place.text.clone(), value, span });
+        }
+    }
+
+    fn resolve_equation(&mut self, name: &Ident, right: &'a ast::Expr, span: Span) {
+        let Some(right) = self.size(right) else { return };
+        let left = self.field_or_bug(&name.text);
+        for symbol in right.symbols() {
+            let Symbol::Field(field) = symbol else { continue };
+            self.expect_integer(field.index(), span);
+            let square = right.linear_in(symbol, &|_| Some(1)).is_none();
+            if square || field == left {
+                let name = self.mapping.field(field).name.clone();
+                self.error(
+                    Diagnostic::error(
+                        Code::Unsolvable,
+                        span,
+                        format!("`{name}` stands in this equation more than once"),
+                        "an equation is solved for one value that is not known",
+                    )
+                    .help("write it so that every value stands in it once"),
+                );
+            }
+        }
+        self.expect_integer(left.index(), span);
+        let sides = [Size::symbol(Symbol::Field(left)), right];
+        self.mapping.config.equations.push(Equation { sides, span });
+    }
+
+    fn resolve_field(&mut self, field: &'a ast::Field) {
+        let id = self.field_or_bug(&field.name.text);
+        let ty = field.ty.as_ref().map_or(Type::Any, |ty| self.resolve_type(ty));
+        let mut places = [Vec::new(), Vec::new()];
+        let mut computed = None;
+        match &field.source {
+            Some(FieldSource::Places(list)) => {
+                list.iter().for_each(|p| self.check_place(p, SideId::Left));
+                places[0] = list.iter().map(|p| p.text.clone()).collect();
+            }
+            Some(FieldSource::Expr(expr)) => computed = self.resolve_expr(expr, Some(SideId::Left)),
+            None => {}
+        }
+        let mut written = [false; 2];
+        if let Some((arrow, _, place)) = &field.target {
+            self.check_place(place, SideId::Right);
+            places[1].push(place.text.clone());
+            written = [*arrow != Arrow::Right && !places[0].is_empty(), *arrow != Arrow::Left];
+        }
+        let default = field.default.as_ref().and_then(|d| self.resolve_default(d));
+        let slot = &mut self.mapping.config.fields[id.index()];
+        (slot.places, slot.computed, slot.written, slot.span) = (places, computed, written, field.name.span);
+        if let Some(default) = default {
+            let literal = match &default.kind {
+                ExprKind::Literal(value) => Some(value.clone()),
+                _ => None,
+            };
+            if ty != Type::Any && literal.as_ref().is_some_and(|v| !ty.admits(v)) {
+                let shown = literal.map(|v| v.to_string()).unwrap_or_default();
+                self.error(
+                    Diagnostic::error(
+                        Code::TypeMismatch,
+                        default.span,
+                        format!(
+                            "`{}` is declared `{}`, but its default is {shown}",
+                            field.name.text,
+                            ty.name()
+                        ),
+                        "the default",
+                    )
+                    .with(field.ty.as_ref().map_or(field.name.span, |t| t.span), "the type"),
+                );
+            }
+            self.mapping.config.fields[id.index()].default = Some(default);
+        }
+        self.set_type(id.index(), ty, field.name.span);
+    }
+
+    /// A default may be computed, but only of other config values.
+    fn resolve_default(&mut self, default: &'a ast::Expr) -> Option<Expr> {
+        self.resolve_expr(default, None)
+    }
+
+    fn resolve_type(&mut self, name: &Ident) -> Type {
+        if let Some(ty) = Type::from_name(&name.text) {
+            return ty;
+        }
+        let known = ["int", "float", "bool", "string", "list"];
+        let mut diagnostic = Diagnostic::error(
+            Code::UnknownOption,
+            name.span,
+            format!("unknown type `{}`", name.text),
+            format!("the types are {}", known.join(", ")),
+        );
+        if let Some(near) = nearest(&name.text, known) {
+            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+        }
+        self.error(diagnostic);
+        Type::Any
+    }
+
+    fn set_type(&mut self, field: usize, ty: Type, span: Span) {
+        let slot = &mut self.mapping.config.fields[field];
+        if ty == Type::Any {
+            return;
+        }
+        if slot.ty == Type::Any || slot.ty == ty {
+            slot.ty = ty;
+            return;
+        }
+        let (name, as_size) = (slot.name.clone(), slot.ty);
+        self.error(Diagnostic::error(
+            Code::TypeMismatch,
+            span,
+            format!("`{name}` is declared `{}`, but it is used as `{}`", ty.name(), as_size.name()),
+            "declared here",
+        ));
+    }
+
+    /// A config value that is a size is a whole number.
+    pub(super) fn expect_integer(&mut self, field: usize, used: Span) {
+        let slot = &mut self.mapping.config.fields[field];
+        if matches!(slot.ty, Type::Any | Type::Int) {
+            slot.ty = Type::Int;
+            return;
+        }
+        let (name, ty, span) = (slot.name.clone(), slot.ty, slot.span);
+        self.error(
+            Diagnostic::error(
+                Code::TypeMismatch,
+                used,
+                format!("`{name}` is used as a size, but it is declared `{}`", ty.name()),
+                "a size is a whole number",
+            )
+            .with(span, "declared here"),
+        );
+    }
+
+    fn check_places_written_once(&mut self) {
+        let mut seen: Vec<(SideId, String, Span)> = Vec::new();
+        let config = &self.mapping.config;
+        let fields = config.fields.iter().flat_map(|f| {
+            SideId::BOTH
+                .into_iter()
+                .filter(|side| f.written[side.index()])
+                .filter_map(|side| Some((side, f.places[side.index()].first()?.clone(), f.span)))
+        });
+        let writes = config.writes.iter().map(|w| (w.side, w.place.clone(), w.span));
+        let all: Vec<(SideId, String, Span)> = fields.chain(writes).collect();
+        for (side, place, span) in all {
+            match seen.iter().find(|(s, p, _)| *s == side && *p == place) {
+                Some((_, _, first)) => {
+                    let first = *first;
+                    self.error(
+                        Diagnostic::error(
+                            Code::PlaceTwice,
+                            span,
+                            format!("two lines write `{place}`"),
+                            "written again here",
+                        )
+                        .with(first, "first written here")
+                        .help("keep one of them"),
+                    );
+                }
+                None => seen.push((side, place, span)),
+            }
+        }
+    }
+}
+
+/// The right side of `name = size`, where a line is an equation and not a place: it has arithmetic or is a
+/// whole number, and nothing else follows.
+fn equation(field: &ast::Field) -> Option<&ast::Expr> {
+    let Some(FieldSource::Expr(expr)) = &field.source else { return None };
+    let plain = field.ty.is_none() && field.target.is_none() && field.default.is_none();
+    let arithmetic = match &expr.kind {
+        ast::ExprKind::Number(text) => text.parse::<i64>().is_ok(),
+        ast::ExprKind::Binary(op, ..) => matches!(
+            op,
+            BinaryOp::Add | BinaryOp::Subtract | BinaryOp::Multiply | BinaryOp::Divide | BinaryOp::Remainder
+        ),
+        _ => false,
+    };
+    (plain && arithmetic).then_some(expr)
+}
+
+fn words(expr: &ast::Expr) -> Vec<Ident> {
+    match &expr.kind {
+        ast::ExprKind::Place(text) if !text.contains('.') => {
+            vec![Ident { text: text.clone(), span: expr.span }]
+        }
+        ast::ExprKind::Binary(_, a, b) => [words(a), words(b)].concat(),
+        ast::ExprKind::Paren(inner) => words(inner),
+        _ => Vec::new(),
+    }
+}

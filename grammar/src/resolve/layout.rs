@@ -1,0 +1,419 @@
+//! Layouts: words become axes, labels or other layouts; choices are multiplied out under guards.
+
+use std::collections::HashMap;
+
+use super::{Resolver, Space};
+use crate::ast::{self, Dim, DimKind, Ident, LayoutExpr};
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::layout::{Arm, AxisUse, Factor, Layout, Sum};
+use crate::mapping::{Guard, SideId};
+use crate::source::Span;
+use crate::value::Pattern;
+
+/// A value under each of the guards that it depends on; the guards exclude one another.
+pub(super) type Guarded<T> = Vec<(Guard, T)>;
+
+/// What the formal axes of a module stand for.
+pub(super) type Actuals<'a> = HashMap<&'a str, Guarded<Vec<Factor>>>;
+
+/// Where a layout is resolved: its side, and the module whose formals it may use.
+#[derive(Clone, Copy)]
+pub(super) struct LayoutContext<'c, 'a> {
+    pub(super) side: SideId,
+    pub(super) actuals: Option<&'c Actuals<'a>>,
+}
+
+/// Every combination of two guarded values that can hold at once.
+pub(super) fn combine<A, B, C>(a: &Guarded<A>, b: &Guarded<B>, f: impl Fn(&A, &B) -> C) -> Guarded<C> {
+    let mut all = Vec::new();
+    for (ga, va) in a {
+        for (gb, vb) in b {
+            if let Some(guard) = ga.and(gb) {
+                all.push((guard, f(va, vb)));
+            }
+        }
+    }
+    all
+}
+
+impl<'a> Resolver<'a> {
+    /// The stored layouts that an expression chooses among.
+    pub(super) fn layouts(
+        &mut self,
+        expr: &'a LayoutExpr,
+        context: LayoutContext<'_, 'a>,
+    ) -> Option<Guarded<Layout>> {
+        let factors = self.factors(expr, context)?;
+        self.checked_layouts(factors, layout_span(expr))
+    }
+
+    /// The same for a layout that is no choice itself.
+    pub(super) fn plain_layouts(
+        &mut self,
+        layout: &'a ast::Layout,
+        context: LayoutContext<'_, 'a>,
+    ) -> Option<Guarded<Layout>> {
+        let factors = self.dims(&layout.dims, context)?;
+        self.checked_layouts(factors, layout.span)
+    }
+
+    fn checked_layouts(&mut self, factors: Guarded<Vec<Factor>>, span: Span) -> Option<Guarded<Layout>> {
+        let layouts: Guarded<Layout> =
+            factors.into_iter().map(|(guard, dims)| (guard, Layout { dims, span })).collect();
+        let good: Vec<bool> = layouts.iter().map(|(_, l)| self.check_layout(l)).collect();
+        good.into_iter().all(|g| g).then_some(layouts)
+    }
+
+    /// The factors that an expression puts side by side.
+    pub(super) fn factors(
+        &mut self,
+        expr: &'a LayoutExpr,
+        context: LayoutContext<'_, 'a>,
+    ) -> Option<Guarded<Vec<Factor>>> {
+        match expr {
+            LayoutExpr::Layout(layout) => self.dims(&layout.dims, context),
+            LayoutExpr::Dim(dim) => self.dim(dim, context),
+            LayoutExpr::If(choice) => {
+                let on = self.resolve_expr(&choice.condition, None);
+                let at = choice.condition.span;
+                let branches = [&*choice.then, &*choice.otherwise];
+                let values: Vec<_> = branches.into_iter().map(|b| self.factors(b, context)).collect();
+                self.guarded(on?, vec![Pattern::truth(at), Pattern::any(at)], values, choice.span)
+            }
+            LayoutExpr::Match(choice) => {
+                let on = self.resolve_expr(&choice.scrutinee, None);
+                let patterns: Vec<&ast::Pattern> = choice.arms.iter().map(|(p, _)| p).collect();
+                let patterns = self.resolve_patterns(&patterns);
+                let values: Vec<_> = choice.arms.iter().map(|(_, v)| self.factors(v, context)).collect();
+                self.guarded(on?, patterns, values, choice.span)
+            }
+        }
+    }
+
+    fn guarded(
+        &mut self,
+        on: crate::value::Expr,
+        patterns: Vec<Pattern>,
+        values: Vec<Option<Guarded<Vec<Factor>>>>,
+        span: Span,
+    ) -> Option<Guarded<Vec<Factor>>> {
+        let choice = self.choice(on, patterns, span);
+        let mut all = Vec::new();
+        for (branch, value) in values.into_iter().enumerate() {
+            let here = Guard(vec![(choice, branch)]);
+            all.extend(value?.into_iter().filter_map(|(guard, v)| Some((here.and(&guard)?, v))));
+        }
+        Some(all)
+    }
+
+    fn dims(&mut self, dims: &'a [Dim], context: LayoutContext<'_, 'a>) -> Option<Guarded<Vec<Factor>>> {
+        let parts: Vec<Option<Guarded<Vec<Factor>>>> =
+            dims.iter().map(|dim| self.dim(dim, context)).collect();
+        let mut all: Guarded<Vec<Factor>> = vec![(Guard::default(), Vec::new())];
+        for part in parts {
+            all = combine(&all, &part?, |a, b| [a.as_slice(), b.as_slice()].concat());
+        }
+        Some(all)
+    }
+
+    fn dim(&mut self, dim: &'a Dim, context: LayoutContext<'_, 'a>) -> Option<Guarded<Vec<Factor>>> {
+        let mut all = match &dim.kind {
+            DimKind::Axis { name, index, ranks } => self.word(name, index.as_ref(), ranks, context)?,
+            DimKind::Broadcast(name) => {
+                let mut axis = self.axis_use(name, None, &[], context.side)?;
+                axis.broadcast = true;
+                vec![(Guard::default(), vec![Factor::Axis(axis)])]
+            }
+            DimKind::Unit(number) if number.text == "1" => vec![(Guard::default(), vec![Factor::Unit])],
+            DimKind::Unit(number) => {
+                self.error(
+                    Diagnostic::error(
+                        Code::BareNumber,
+                        number.span,
+                        format!("a dimension of size {} has no name", number.text),
+                        "only `1` may stand without one",
+                    )
+                    .help("label its parts, as in `(q | k | v)`, or name the axis and give its size in `config`"),
+                );
+                return None;
+            }
+            DimKind::Pad => {
+                self.error(
+                    Diagnostic::error(
+                        Code::MisplacedPadding,
+                        dim.span,
+                        "padding stands outside a sum",
+                        "`_` is whatever is left beside other parts",
+                    )
+                    .help("write it as a part: `(rows: vocab | pad: _)`"),
+                );
+                return None;
+            }
+            DimKind::Group { arms, ranks } => self.group(dim, arms, ranks, context)?,
+        };
+        if let Some(role) = &dim.role {
+            all.iter_mut().flat_map(|(_, fs)| fs).for_each(|f| set_role(f, &role.text));
+        }
+        Some(all)
+    }
+
+    /// A word in a layout: a formal of the module, a layout's name, or an axis.
+    fn word(
+        &mut self,
+        name: &'a Ident,
+        index: Option<&'a Ident>,
+        ranks: &'a [Ident],
+        context: LayoutContext<'_, 'a>,
+    ) -> Option<Guarded<Vec<Factor>>> {
+        if let Some(actual) = context.actuals.and_then(|a| a.get(name.text.as_str())) {
+            let mut all = actual.clone();
+            all.iter_mut().flat_map(|(_, fs)| fs).for_each(|f| set_role(f, &name.text));
+            return Some(all);
+        }
+        if let Some(layout) = self.layouts.get(name.text.as_str()).copied() {
+            self.mark_used(Space::Layout, name);
+            return self.named_layout(layout, name, context);
+        }
+        let axis = self.axis_use(name, index, ranks, context.side)?;
+        Some(vec![(Guard::default(), vec![Factor::Axis(axis)])])
+    }
+
+    fn named_layout(
+        &mut self,
+        layout: &'a ast::LayoutDef,
+        used: &Ident,
+        context: LayoutContext<'_, 'a>,
+    ) -> Option<Guarded<Vec<Factor>>> {
+        if self.open_layouts.contains(&layout.name.text.as_str()) {
+            self.error(
+                Diagnostic::error(
+                    Code::RecursiveLayout,
+                    used.span,
+                    format!("the layout `{}` contains itself", used.text),
+                    "used inside its own definition",
+                )
+                .with(layout.name.span, "defined here"),
+            );
+            return None;
+        }
+        self.open_layouts.push(&layout.name.text);
+        let factors = self.factors(&layout.value, LayoutContext { actuals: None, ..context });
+        self.open_layouts.pop();
+        factors
+    }
+
+    fn axis_use(
+        &mut self,
+        name: &Ident,
+        index: Option<&Ident>,
+        ranks: &[Ident],
+        side: SideId,
+    ) -> Option<AxisUse> {
+        let axis = self.axis(name);
+        let by = index.map(|i| self.axis(i));
+        let ranks: Vec<_> = ranks.iter().map(|r| self.rank(r, side)).collect();
+        let axis = axis?;
+        if let (Some(field), None) = (self.mapping.axis(axis).field, index) {
+            self.expect_integer(field.index(), name.span);
+        }
+        Some(AxisUse {
+            axis,
+            by: match by {
+                None => None,
+                Some(by) => Some(by?),
+            },
+            role: None,
+            ranks: ranks.into_iter().collect::<Option<_>>()?,
+            broadcast: false,
+            span: name.span,
+        })
+    }
+
+    fn group(
+        &mut self,
+        dim: &'a Dim,
+        arms: &'a [Vec<Dim>],
+        ranks: &'a [Ident],
+        context: LayoutContext<'_, 'a>,
+    ) -> Option<Guarded<Vec<Factor>>> {
+        let ranks: Option<Vec<_>> = ranks.iter().map(|r| self.rank(r, context.side)).collect();
+        if let [product] = arms {
+            let factors = self.dims(product, context)?;
+            let ranks = ranks?;
+            return Some(
+                factors.into_iter().map(|(g, fs)| (g, vec![Factor::Product(fs, ranks.clone())])).collect(),
+            );
+        }
+        let labelled: Option<Vec<Ident>> = arms.iter().map(|arm| self.arm_label(arm, context)).collect();
+        let labels = labelled?;
+        self.label_set(&labels.iter().collect::<Vec<_>>())?;
+        let mut all: Guarded<Vec<Arm>> = vec![(Guard::default(), Vec::new())];
+        for (arm, label) in arms.iter().zip(&labels) {
+            let arm = self.arm(arm, label, context)?;
+            all = combine(&all, &arm, |done, next| [done.as_slice(), std::slice::from_ref(next)].concat());
+        }
+        let ranks = ranks?;
+        let sum = |arms| Factor::Sum(Sum { arms, ranks: ranks.clone(), span: dim.span });
+        Some(all.into_iter().map(|(guard, arms)| (guard, vec![sum(arms)])).collect())
+    }
+
+    /// `q: rep` has the label `q`; a bare word is a label of one unit; `_` is padding.
+    fn arm_label(&mut self, arm: &'a [Dim], context: LayoutContext<'_, 'a>) -> Option<Ident> {
+        let first = arm.first()?;
+        match (&first.role, &first.kind) {
+            (Some(label), _) => Some(label.clone()),
+            (None, DimKind::Pad) => Some(Ident { text: "_".to_owned(), span: first.span }),
+            (None, DimKind::Axis { name, index: None, ranks }) if arm.len() == 1 && ranks.is_empty() => {
+                if self.layouts.contains_key(name.text.as_str())
+                    || context.actuals.is_some_and(|a| a.contains_key(name.text.as_str()))
+                {
+                    self.unlabelled(arm, first);
+                    return None;
+                }
+                Some(name.clone())
+            }
+            _ => {
+                self.unlabelled(arm, first);
+                None
+            }
+        }
+    }
+
+    fn unlabelled(&mut self, arm: &[Dim], first: &Dim) {
+        let at = arm.last().map_or(first.span, |last| first.span.to(last.span));
+        let text = self.source.slice(at).to_owned();
+        self.error(
+            Diagnostic::error(
+                Code::UnlabelledArm,
+                at,
+                "a part of a sum has a size but no label",
+                "which part it is cannot be said",
+            )
+            .help(format!("give it one, as in `q: {text}`")),
+        );
+    }
+
+    fn arm(&mut self, arm: &'a [Dim], label: &Ident, context: LayoutContext<'_, 'a>) -> Option<Guarded<Arm>> {
+        let first = arm.first()?;
+        let span = arm.last().map_or(first.span, |last| first.span.to(last.span));
+        let make = |factors, pad| Arm { label: label.text.clone(), factors, pad, span };
+        if matches!(first.kind, DimKind::Pad) {
+            if let Some(extra) = arm.get(1) {
+                self.error(Diagnostic::error(
+                    Code::MisplacedPadding,
+                    extra.span,
+                    "padding has no axes",
+                    "`_` alone is whatever is left",
+                ));
+                return None;
+            }
+            return Some(vec![(Guard::default(), make(Vec::new(), true))]);
+        }
+        let unit = first.role.is_none();
+        if unit {
+            return Some(vec![(Guard::default(), make(Vec::new(), false))]);
+        }
+        // The label is not a role: resolve the first dim without it.
+        let bare = self.dim_without_role(first, context)?;
+        let rest = self.dims(&arm[1..], context)?;
+        let factors = combine(&bare, &rest, |a, b| [a.as_slice(), b.as_slice()].concat());
+        Some(factors.into_iter().map(|(g, fs)| (g, make(fs, false))).collect())
+    }
+
+    fn dim_without_role(
+        &mut self,
+        dim: &'a Dim,
+        context: LayoutContext<'_, 'a>,
+    ) -> Option<Guarded<Vec<Factor>>> {
+        let mut all = self.dim(dim, context)?;
+        if let Some(label) = &dim.role {
+            all.iter_mut().flat_map(|(_, fs)| fs).for_each(|f| clear_role(f, &label.text));
+        }
+        Some(all)
+    }
+}
+
+/// Gives a role to every axis that has none of its own.
+fn set_role(factor: &mut Factor, role: &str) {
+    match factor {
+        Factor::Axis(axis) => {
+            axis.role.get_or_insert_with(|| role.to_owned());
+        }
+        Factor::Product(factors, _) => factors.iter_mut().for_each(|f| set_role(f, role)),
+        Factor::Sum(sum) => {
+            sum.arms.iter_mut().flat_map(|a| &mut a.factors).for_each(|f| set_role(f, role));
+        }
+        Factor::Unit => {}
+    }
+}
+
+fn clear_role(factor: &mut Factor, role: &str) {
+    match factor {
+        Factor::Axis(axis) if axis.role.as_deref() == Some(role) => axis.role = None,
+        Factor::Product(factors, _) => factors.iter_mut().for_each(|f| clear_role(f, role)),
+        Factor::Sum(sum) => {
+            sum.arms.iter_mut().flat_map(|a| &mut a.factors).for_each(|f| clear_role(f, role));
+        }
+        Factor::Axis(_) | Factor::Unit => {}
+    }
+}
+
+pub(super) fn layout_span(expr: &LayoutExpr) -> Span {
+    match expr {
+        LayoutExpr::Layout(layout) => layout.span,
+        LayoutExpr::Dim(dim) => dim.span,
+        LayoutExpr::Match(choice) => choice.span,
+        LayoutExpr::If(choice) => choice.span,
+    }
+}
+
+impl Resolver<'_> {
+    /// What is wrong with a layout whatever it is paired with.
+    fn check_layout(&mut self, layout: &Layout) -> bool {
+        let mut good = true;
+        for dim in &layout.dims {
+            let pads: Vec<Span> = Layout { dims: vec![dim.clone()], span: layout.span }
+                .sums()
+                .into_iter()
+                .flat_map(|s| s.arms.iter().filter(|a| a.pad).map(|a| a.span))
+                .collect();
+            if let [first, second, ..] = pads.as_slice() {
+                good = false;
+                self.error(
+                    Diagnostic::error(
+                        Code::MisplacedPadding,
+                        *second,
+                        "one dimension has two paddings",
+                        "how much of each cannot be told",
+                    )
+                    .with(*first, "the other one"),
+                );
+            }
+        }
+        for b in layout.symbolic_boxes() {
+            for (i, axis) in b.axes.iter().enumerate() {
+                let twin = b.axes[..i].iter().find(|a| {
+                    (a.axis, a.by) == (axis.axis, axis.by)
+                        && (a.role == axis.role || a.role.is_none() || axis.role.is_none())
+                });
+                if let Some(twin) = twin {
+                    good = false;
+                    let name = self.mapping.axis(axis.axis).name.clone();
+                    self.error(
+                        Diagnostic::error(
+                            Code::AmbiguousAxis,
+                            axis.span,
+                            format!("`{name}` stands twice in this layout, and nothing tells the two apart"),
+                            "again here",
+                        )
+                        .with(twin.span, "first here")
+                        .note("equal sizes hide a missing transpose; which axis is which is never guessed")
+                        .help(format!("give each a role, as in `[out:{name} in:{name}]`")),
+                    );
+                }
+            }
+        }
+        good
+    }
+}

@@ -1,0 +1,339 @@
+//! Syntax tree to checked form. After this pass every axis has a size, every name stands for one thing, and
+//! modules, scopes, alternatives and layout names are gone. What could not be resolved is reported and left out.
+
+mod config;
+mod expr;
+mod layout;
+mod name;
+mod rule;
+mod scope;
+mod side;
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::ast::{self, Ident, Item};
+use crate::code::Code;
+use crate::diagnostic::{Diagnostic, Diagnostics, nearest};
+use crate::mapping::{Axis, AxisId, ChoiceId, Config, FieldId, Format, Mapping, Rank, RankId, Side, SideId};
+use crate::size::{Size, Symbol};
+use crate::source::{Source, Span};
+use crate::template::Template;
+
+/// Resolves a syntax tree; the mapping holds what could be resolved.
+pub(crate) fn resolve(file: &ast::File, source: &Source, diagnostics: &mut Diagnostics) -> Mapping {
+    let mut resolver = Resolver::new(file, source, diagnostics);
+    resolver.declare(file);
+    resolver.resolve_sides(file);
+    resolver.resolve_config(file);
+    let scope = scope::Scope::top();
+    resolver.resolve_items(&file.items, &scope);
+    resolver.report_unused();
+    resolver.mapping
+}
+
+struct Resolver<'a> {
+    mapping: Mapping,
+    diagnostics: &'a mut Diagnostics,
+    source: &'a Source,
+    modules: BTreeMap<&'a str, &'a ast::ModuleDecl>,
+    reprs: BTreeMap<&'a str, &'a ast::ReprDecl>,
+    layouts: BTreeMap<&'a str, &'a ast::LayoutDef>,
+    /// Where each config value, index, module and layout is declared.
+    declared: HashMap<(Space, String), Span>,
+    used: HashMap<(Space, String), Span>,
+    axes_by_name: HashMap<String, AxisId>,
+    choices_by_text: HashMap<String, ChoiceId>,
+    /// Layout names being resolved, to find one that contains itself.
+    open_layouts: Vec<&'a str>,
+    /// Sides that have a `side` block.
+    described: [bool; 2],
+}
+
+/// What a declared name is looked up among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Space {
+    Config,
+    Module,
+    Layout,
+    Side,
+    Model,
+}
+
+impl Space {
+    fn noun(self) -> &'static str {
+        match self {
+            Space::Config => "config value",
+            Space::Module => "module",
+            Space::Layout => "layout",
+            Space::Side => "side block",
+            Space::Model => "model",
+        }
+    }
+}
+
+impl<'a> Resolver<'a> {
+    fn new(file: &ast::File, source: &'a Source, diagnostics: &'a mut Diagnostics) -> Resolver<'a> {
+        let side = |ident: &Ident| Side {
+            name: ident.text.clone(),
+            roots: vec![Template::default()],
+            documents: Vec::new(),
+            dtype: None,
+            format: Format::Safetensors,
+            detect: Vec::new(),
+        };
+        let docs: Vec<&str> = source
+            .text()
+            .lines()
+            .map(str::trim_start)
+            .take_while(|l| l.starts_with("//!") || l.is_empty())
+            .filter_map(|l| l.strip_prefix("//!"))
+            .map(str::trim)
+            .collect();
+        let mapping = Mapping {
+            name: file.name.text.clone(),
+            docs: docs.join("\n"),
+            source: source.clone(),
+            sides: [side(&file.sides[0]), side(&file.sides[1])],
+            axes: Vec::new(),
+            ranks: Vec::new(),
+            config: Config::default(),
+            choices: Vec::new(),
+            rules: Vec::new(),
+            drops: Vec::new(),
+            emits: Vec::new(),
+            ties: Vec::new(),
+            not_executable: Vec::new(),
+        };
+        Resolver {
+            mapping,
+            diagnostics,
+            source,
+            modules: BTreeMap::new(),
+            reprs: BTreeMap::new(),
+            layouts: BTreeMap::new(),
+            declared: HashMap::new(),
+            used: HashMap::new(),
+            axes_by_name: HashMap::new(),
+            choices_by_text: HashMap::new(),
+            open_layouts: Vec::new(),
+            described: [false; 2],
+        }
+    }
+
+    /// Names that items may use before they are written.
+    fn declare(&mut self, file: &'a ast::File) {
+        if file.sides[0].text == file.sides[1].text {
+            self.error(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    file.sides[1].span,
+                    format!("both sides are called `{}`", file.sides[1].text),
+                    "the same name again",
+                )
+                .with(file.sides[0].span, "first here")
+                .help("give the sides different names, such as `megatron` and `gpt2`"),
+            );
+        }
+        for item in &file.items {
+            match item {
+                Item::Module(module) => {
+                    self.declare_name(Space::Module, &module.name);
+                    self.modules.insert(&module.name.text, module);
+                }
+                Item::Repr(repr) => {
+                    self.declare_name(Space::Module, &repr.name);
+                    self.reprs.insert(&repr.name.text, repr);
+                    let what = format!("the stored representation `{}`", repr.name.text);
+                    self.mapping.not_executable.push((what, repr.name.span));
+                }
+                Item::Layout(layout) => {
+                    self.declare_name(Space::Layout, &layout.name);
+                    self.layouts.insert(&layout.name.text, layout);
+                }
+                Item::Model(model) => self.declare_name(Space::Model, &model.name),
+                _ => {}
+            }
+        }
+    }
+
+    fn declare_name(&mut self, space: Space, name: &Ident) {
+        match self.declared.get(&(space, name.text.clone())) {
+            Some(first) => {
+                let first = *first;
+                self.error(
+                    Diagnostic::error(
+                        Code::DuplicateName,
+                        name.span,
+                        format!("the {} `{}` is declared twice", space.noun(), name.text),
+                        "declared again here",
+                    )
+                    .with(first, "first declared here")
+                    .help("remove one, or give it another name"),
+                );
+            }
+            None => {
+                self.declared.insert((space, name.text.clone()), name.span);
+            }
+        }
+    }
+
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn mark_used(&mut self, space: Space, name: &Ident) {
+        self.used.entry((space, name.text.clone())).or_insert(name.span);
+    }
+
+    fn side_named(&mut self, name: &Ident) -> Option<SideId> {
+        let found = SideId::BOTH.into_iter().find(|s| self.mapping.side(*s).name == name.text);
+        if found.is_none() {
+            let names = [self.mapping.sides[0].name.clone(), self.mapping.sides[1].name.clone()];
+            let mut diagnostic = Diagnostic::error(
+                Code::UnknownSide,
+                name.span,
+                format!("there is no side `{}`", name.text),
+                format!("the sides are `{}` and `{}`", names[0], names[1]),
+            );
+            if let Some(near) = nearest(&name.text, names.iter().map(String::as_str)) {
+                diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+            }
+            self.error(diagnostic);
+        }
+        found
+    }
+
+    /// The axis a name stands for: a declared index, a config value, or `layer` where `layers` is one.
+    fn axis(&mut self, name: &Ident) -> Option<AxisId> {
+        if let Some(axis) = self.axes_by_name.get(&name.text) {
+            let axis = *axis;
+            let field = self.mapping.axis(axis).field;
+            self.mark_used(Space::Config, name);
+            if let Some(field) = field {
+                let text = self.mapping.field(field).name.clone();
+                self.mark_used(Space::Config, &Ident { text, span: name.span });
+            }
+            return Some(axis);
+        }
+        let plural = format!("{}s", name.text);
+        let field = self.mapping.field_named(&name.text).or_else(|| self.mapping.field_named(&plural));
+        let Some(field) = field else {
+            self.unknown_axis(name);
+            return None;
+        };
+        let text = self.mapping.field(field).name.clone();
+        self.mark_used(Space::Config, &Ident { text, span: name.span });
+        let size = Size::symbol(Symbol::Field(field));
+        let range = (Size::default(), size.clone());
+        Some(self.add_axis(&name.text, Axis { name: name.text.clone(), size, range, field: Some(field) }))
+    }
+
+    fn add_axis(&mut self, name: &str, axis: Axis) -> AxisId {
+        let id = AxisId::from_index(self.mapping.axes.len());
+        self.mapping.axes.push(axis);
+        self.axes_by_name.insert(name.to_owned(), id);
+        id
+    }
+
+    fn unknown_axis(&mut self, name: &Ident) {
+        let known: Vec<String> = self
+            .mapping
+            .config
+            .fields
+            .iter()
+            .map(|f| f.name.clone())
+            .chain(self.axes_by_name.keys().cloned())
+            .chain(self.layouts.keys().map(|l| (*l).to_owned()))
+            .collect();
+        let mut diagnostic = Diagnostic::error(
+            Code::UnknownAxis,
+            name.span,
+            format!("unknown axis `{}`", name.text),
+            "no config value, index or layout has this name",
+        );
+        diagnostic = match nearest(&name.text, known.iter().map(String::as_str)) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic.help(format!(
+                "say where its size is found: in `config`, write `{0}` alone, or `{0} = PLACE`, \
+                 or for an index `{0} in 0..COUNT`",
+                name.text
+            )),
+        };
+        self.error(diagnostic);
+    }
+
+    /// A rank axis. Where its side has no `side` block, naming it is enough.
+    fn rank(&mut self, name: &Ident, side: SideId) -> Option<RankId> {
+        if let Some(found) = self.mapping.ranks.iter().position(|r| r.name == name.text && r.side == side) {
+            return Some(RankId::from_index(found));
+        }
+        if self.described[side.index()] {
+            let ranks: Vec<String> =
+                self.mapping.ranks.iter().filter(|r| r.side == side).map(|r| r.name.clone()).collect();
+            let side_name = self.mapping.side(side).name.clone();
+            let mut diagnostic = Diagnostic::error(
+                Code::UnknownRank,
+                name.span,
+                format!("side `{side_name}` has no rank axis `{}`", name.text),
+                "not declared in its `side` block",
+            );
+            diagnostic = match nearest(&name.text, ranks.iter().map(String::as_str)) {
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                None => diagnostic.help(format!(
+                    "add `rank {} = PLACE else 1` to `side {side_name}`, where PLACE holds the number of ranks",
+                    name.text
+                )),
+            };
+            self.error(diagnostic);
+            return None;
+        }
+        let rank = Rank { name: name.text.clone(), side, places: Vec::new(), default: None };
+        self.mapping.ranks.push(rank);
+        Some(RankId::from_index(self.mapping.ranks.len() - 1))
+    }
+
+    fn dtype(&mut self, name: &Ident) -> Option<String> {
+        if DTYPES.contains(&name.text.as_str()) {
+            return Some(name.text.clone());
+        }
+        let mut diagnostic = Diagnostic::error(
+            Code::UnknownDType,
+            name.span,
+            format!("unknown dtype `{}`", name.text),
+            format!("the dtypes are {}", DTYPES.join(", ")),
+        );
+        if let Some(near) = nearest(&name.text, DTYPES.iter().copied()) {
+            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+        }
+        self.error(diagnostic);
+        None
+    }
+
+    /// Modules and layouts that nothing uses are most often a sign of a misspelt name elsewhere.
+    fn report_unused(&mut self) {
+        let mut unused: Vec<(Space, String, Span)> = self
+            .declared
+            .iter()
+            .filter(|((space, _), _)| matches!(space, Space::Module | Space::Layout))
+            .filter(|(key, _)| !self.used.contains_key(*key))
+            .map(|((space, name), span)| (*space, name.clone(), *span))
+            .collect();
+        unused.sort_by_key(|(_, _, span)| span.start);
+        for (space, name, span) in unused {
+            self.error(Diagnostic::warning(
+                Code::Unused,
+                span,
+                format!("the {} `{name}` is never used", space.noun()),
+                "declared here",
+            ));
+        }
+    }
+
+    fn field_or_bug(&self, name: &str) -> FieldId {
+        self.mapping.field_named(name).unwrap_or(FieldId(0))
+    }
+}
+
+/// Names of dtypes, as mappings and the command line write them.
+pub(crate) const DTYPES: [&str; 12] =
+    ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool", "f8_e4m3", "f8_e5m2"];

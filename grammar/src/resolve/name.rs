@@ -1,0 +1,213 @@
+//! Names: alternatives, labels and lists multiplied out into templates.
+
+use super::Resolver;
+use crate::ast::{self, Ident, Index, IndexSet, Name, Piece};
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::mapping::SideId;
+use crate::size::Size;
+use crate::template::{IndexPart, Part, Template};
+
+/// One way to read a name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Expanded {
+    pub(super) template: Template,
+    /// Labels that the name chooses, by the set of labels they are chosen from.
+    pub(super) labels: Vec<(Vec<String>, String)>,
+    /// Which element of each `{a, b}` list, in order.
+    pub(super) lists: Vec<usize>,
+}
+
+impl Expanded {
+    /// `self` and then `other`.
+    fn join(&self, other: &Expanded) -> Expanded {
+        let mut all = self.clone();
+        other.template.parts.iter().cloned().for_each(|p| all.template.push(p));
+        all.template.absolute |= other.template.absolute;
+        all.labels.extend(other.labels.iter().cloned());
+        all.lists.extend(&other.lists);
+        all
+    }
+
+    /// `other` below `self`.
+    pub(super) fn child(&self, other: &Expanded) -> Expanded {
+        let mut dotted = self.clone();
+        if !dotted.template.parts.is_empty() {
+            dotted.template.push_text(".");
+        }
+        dotted.join(other)
+    }
+}
+
+/// More ways to read one name than any mapping needs.
+const MAX_EXPANSION: usize = 4096;
+
+impl<'a> Resolver<'a> {
+    /// Every way to read a name; the first alternatives first.
+    pub(super) fn expand_name(&mut self, name: &'a Name, side: SideId) -> Option<Vec<Expanded>> {
+        let mut all = vec![Expanded::default()];
+        let mut good = true;
+        for piece in &name.pieces {
+            let Some(options) = self.expand_piece(piece, side) else {
+                good = false;
+                continue;
+            };
+            all = all.iter().flat_map(|a| options.iter().map(|b| a.join(b))).collect();
+            if all.len() > MAX_EXPANSION {
+                self.error(Diagnostic::error(
+                    Code::NameTooWide,
+                    name.span,
+                    format!("this name can be read in more than {MAX_EXPANSION} ways"),
+                    "its alternatives multiply",
+                ));
+                return None;
+            }
+        }
+        all.iter_mut().for_each(|e| e.template.absolute |= name.absolute);
+        good &= self.check_adjacent(name, &all);
+        good.then_some(all)
+    }
+
+    fn expand_piece(&mut self, piece: &'a Piece, side: SideId) -> Option<Vec<Expanded>> {
+        let single = |part: Part| {
+            let mut expanded = Expanded::default();
+            expanded.template.push(part);
+            vec![expanded]
+        };
+        match piece {
+            Piece::Text(word) | Piece::Quoted(word) => Some(single(Part::Literal(word.text.clone()))),
+            Piece::Star(_) => Some(single(Part::Star)),
+            Piece::DoubleStar(_) => Some(single(Part::DoubleStar)),
+            Piece::Index(index) => self.resolve_index_part(index, side).map(single),
+            Piece::Alternatives(names, _) => {
+                let all: Vec<Option<Vec<Expanded>>> =
+                    names.iter().map(|n| self.expand_name(n, side)).collect();
+                Some(all.into_iter().collect::<Option<Vec<_>>>()?.concat())
+            }
+            Piece::List(names, _) => {
+                let mut all = Vec::new();
+                for (place, name) in names.iter().enumerate() {
+                    for mut expanded in self.expand_name(name, side)? {
+                        expanded.lists.insert(0, place);
+                        all.push(expanded);
+                    }
+                }
+                Some(all)
+            }
+            Piece::Labels(labels, _) => {
+                let words: Vec<&Ident> = labels.iter().map(|(l, _)| l).collect();
+                let key = self.label_set(&words)?;
+                let mut all = Vec::new();
+                for (label, name) in labels {
+                    for mut expanded in self.expand_name(name, side)? {
+                        expanded.labels.insert(0, (key.clone(), label.text.clone()));
+                        all.push(expanded);
+                    }
+                }
+                Some(all)
+            }
+        }
+    }
+
+    /// The set that labels are known by; each may stand in it once.
+    pub(super) fn label_set(&mut self, labels: &[&Ident]) -> Option<Vec<String>> {
+        let mut good = true;
+        for (i, label) in labels.iter().enumerate() {
+            if let Some(first) = labels[..i].iter().find(|l| l.text == label.text) {
+                good = false;
+                self.error(
+                    Diagnostic::error(
+                        Code::DuplicateLabel,
+                        label.span,
+                        format!("the label `{}` stands here twice", label.text),
+                        "again here",
+                    )
+                    .with(first.span, "first here")
+                    .help("give each part a label of its own"),
+                );
+            }
+        }
+        let mut key: Vec<String> = labels.iter().map(|l| l.text.clone()).collect();
+        key.sort_unstable();
+        good.then_some(key)
+    }
+
+    fn resolve_index_part(&mut self, index: &'a Index, side: SideId) -> Option<Part> {
+        let axes: Vec<&ast::IndexTerm> = index.terms.iter().filter(|t| t.axis.is_some()).collect();
+        let offset: i64 = index.terms.iter().filter(|t| t.axis.is_none()).map(|t| t.factor).sum();
+        let (term, name) = match axes.as_slice() {
+            [ast::IndexTerm { factor, axis: Some(name) }] if *factor != 0 => (*factor, name),
+            _ => {
+                self.error(
+                    Diagnostic::error(
+                        Code::IndexNotInvertible,
+                        index.span,
+                        "a number in a name does not tell the index",
+                        "an index is one axis, times a number other than 0, plus a number",
+                    )
+                    .help("write it like `{layer}`, `{layer + 2}` or `{2 * layer}`"),
+                );
+                return None;
+            }
+        };
+        let width = index.width.as_ref().and_then(|w| w.text.parse().ok()).filter(|w| *w <= 20);
+        if let Some(rank) = self.mapping.ranks.iter().position(|r| r.name == name.text && r.side == side) {
+            return Some(Part::Rank(crate::mapping::RankId::from_index(rank), width));
+        }
+        let axis = self.axis(name);
+        let ranks: Vec<_> = index.ranks.iter().map(|r| self.rank(r, side)).collect();
+        let range = match &index.set {
+            None => None,
+            Some(set) => Some(self.index_set(set)?),
+        };
+        if let Some(field) = axis.and_then(|a| self.mapping.axis(a).field) {
+            self.expect_integer(field.index(), name.span);
+        }
+        Some(Part::Index(IndexPart {
+            axis: axis?,
+            scale: term,
+            offset,
+            width,
+            range,
+            ranks: ranks.into_iter().collect::<Option<_>>()?,
+        }))
+    }
+
+    fn index_set(&mut self, set: &'a IndexSet) -> Option<(Size, Size)> {
+        match set {
+            IndexSet::Named(name) => {
+                let axis = self.axis(name)?;
+                Some(self.mapping.axis(axis).range.clone())
+            }
+            IndexSet::Range(from, to) => {
+                let (from, to) = (self.size(from), self.size(to));
+                Some((from?, to?))
+            }
+        }
+    }
+
+    /// Two numbers side by side, or a number after a digit, cannot be told apart when a name is read.
+    fn check_adjacent(&mut self, name: &Name, all: &[Expanded]) -> bool {
+        let number = |p: &Part| matches!(p, Part::Index(_) | Part::Rank(..));
+        let clash = all.iter().any(|e| {
+            e.template.parts.windows(2).any(|pair| match pair {
+                [Part::Literal(text), part] if number(part) => text.ends_with(|c: char| c.is_ascii_digit()),
+                [part, Part::Literal(text)] if number(part) => text.starts_with(|c: char| c.is_ascii_digit()),
+                [a, b] => !matches!(a, Part::Literal(_)) && !matches!(b, Part::Literal(_)),
+                _ => false,
+            })
+        });
+        if clash {
+            self.error(
+                Diagnostic::error(
+                    Code::AmbiguousName,
+                    name.span,
+                    "the parts of this name run into one another",
+                    "where one number or star ends and the next begins cannot be told",
+                )
+                .help("put text between them, such as a dot"),
+            );
+        }
+        !clash
+    }
+}

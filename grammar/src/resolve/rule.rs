@@ -1,0 +1,430 @@
+//! Rules: modules unfolded, alternatives and labels gathered, one checked rule per pair of parameters.
+
+use indexmap::IndexMap;
+
+use super::Resolver;
+use super::layout::{Actuals, Guarded, LayoutContext};
+use super::name::Expanded;
+use super::scope::Scope;
+use crate::ast::{self, Arrow, Ident, RuleOption, RuleOptionKind, RuleSide, Term, TermContent};
+use crate::code::Code;
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::layout::Layout;
+use crate::mapping::{Affine, Direction, Entry, Fill, RankEnd, RankId, Replicas, Rule, SideId, Stored};
+use crate::source::Span;
+
+/// A parameter of one side of a written rule, before names are grouped.
+struct Found {
+    lists: Vec<usize>,
+    labels: Vec<(Vec<String>, String)>,
+    stored: Stored,
+}
+
+/// What one side says under one slot: `weight`, `bias`, or the nameless slot of a plain parameter.
+#[derive(Default)]
+struct Slot {
+    optional: bool,
+    span: Span,
+    found: Vec<Found>,
+}
+
+type Slots = IndexMap<Option<String>, Slot>;
+
+impl<'a> Resolver<'a> {
+    pub(super) fn resolve_rule(&mut self, rule: &'a ast::Rule, scope: &Scope) {
+        let left = self.side_slots(&rule.left, SideId::Left, scope);
+        let right = self.side_slots(&rule.right, SideId::Right, scope);
+        let options = self.rule_options(&rule.options);
+        let (Some(left), Some(right)) = (left, right) else { return };
+        let span = rule.left.span().to(rule.right.span());
+        if !self.same_slots(&left, &right, rule) {
+            return;
+        }
+        let direction = match rule.arrow {
+            Arrow::Both => Direction::Both,
+            Arrow::Right => Direction::To(SideId::Right),
+            Arrow::Left => Direction::To(SideId::Left),
+        };
+        for (name, left) in left {
+            let Some(right) = right.get(&name) else { continue };
+            let optional = left.optional || right.optional;
+            for sides in self.by_list(&left, right, rule) {
+                self.mapping.rules.push(Rule {
+                    guard: scope.guard.clone(),
+                    direction,
+                    sides,
+                    optional,
+                    fill: options.fill,
+                    on: options.on,
+                    replicas: options.replicas,
+                    span,
+                });
+            }
+        }
+    }
+
+    fn side_slots(&mut self, side: &'a RuleSide, id: SideId, scope: &Scope) -> Option<Slots> {
+        match side {
+            RuleSide::Term(term) => self.term_slots(term, id, scope),
+            RuleSide::Alternatives(terms, _) => {
+                let mut all = Slots::new();
+                let parts: Vec<_> = terms.iter().map(|t| self.term_slots(t, id, scope)).collect();
+                for part in parts {
+                    merge(&mut all, part?);
+                }
+                Some(all)
+            }
+            RuleSide::Labelled(terms, span) => {
+                let labels: Vec<&Ident> = terms.iter().map(|(l, _)| l).collect();
+                let key = self.label_set(&labels);
+                let mut all = Slots::new();
+                let parts: Vec<_> = terms.iter().map(|(_, t)| self.term_slots(t, id, scope)).collect();
+                let key = key?;
+                for ((label, _), part) in terms.iter().zip(parts) {
+                    let mut part = part?;
+                    for slot in part.values_mut() {
+                        slot.span = *span;
+                        for found in &mut slot.found {
+                            found.labels.insert(0, (key.clone(), label.text.clone()));
+                        }
+                    }
+                    merge(&mut all, part);
+                }
+                Some(all)
+            }
+        }
+    }
+
+    fn term_slots(&mut self, term: &'a Term, side: SideId, scope: &Scope) -> Option<Slots> {
+        let names = self.scoped_name(&term.name, side, scope);
+        let affine = self.affine(&term.affine);
+        let dtype = match &term.cast {
+            None => Some(None),
+            Some(cast) => self.dtype(cast).map(Some),
+        };
+        let context = LayoutContext { side, actuals: None };
+        match &term.content {
+            TermContent::Kind(kind, arguments) => self.module_slots(term, kind, arguments, names, side),
+            TermContent::Bare | TermContent::Layout(_) => {
+                let layouts = match &term.content {
+                    TermContent::Layout(layout) => self.layouts(layout, context)?,
+                    _ => Vec::new(),
+                };
+                let stored = StoredParts { layouts, affine: affine?, dtype: dtype?, span: term.span };
+                let found = names?.iter().map(|name| stored.named(name)).collect();
+                let slot = Slot { optional: term.optional, span: term.span, found };
+                Some(Slots::from([(None, slot)]))
+            }
+        }
+    }
+
+    fn module_slots(
+        &mut self,
+        term: &'a Term,
+        kind: &'a Ident,
+        arguments: &'a [ast::LayoutExpr],
+        names: Option<Vec<Expanded>>,
+        side: SideId,
+    ) -> Option<Slots> {
+        let module = self.module(kind)?;
+        if let Some(extra) = term.affine.first().map(|a| a.span).or(term.cast.as_ref().map(|c| c.span)) {
+            self.error(
+                Diagnostic::error(
+                    Code::Misplaced,
+                    extra,
+                    "this applies to a parameter, not to a module",
+                    "which of its parameters is meant?",
+                )
+                .help(format!("write it in `module {}`, at the parameter", kind.text)),
+            );
+            return None;
+        }
+        if module.formals.len() != arguments.len() {
+            let formals: Vec<&str> = module.formals.iter().map(|f| f.text.as_str()).collect();
+            self.error(
+                Diagnostic::error(
+                    Code::WrongArity,
+                    kind.span,
+                    format!(
+                        "`{}` takes {} axes, but {} are given",
+                        kind.text,
+                        module.formals.len(),
+                        arguments.len()
+                    ),
+                    format!("declared as `{}({})`", kind.text, formals.join(", ")),
+                )
+                .with(module.name.span, "declared here"),
+            );
+            return None;
+        }
+        let outer = LayoutContext { side, actuals: None };
+        let given: Vec<Option<Guarded<_>>> = arguments.iter().map(|a| self.factors(a, outer)).collect();
+        let mut actuals = Actuals::new();
+        for (formal, actual) in module.formals.iter().zip(given) {
+            actuals.insert(&formal.text, actual?);
+        }
+        let inner = LayoutContext { side, actuals: Some(&actuals) };
+        let names = names?;
+        let mut slots = Slots::new();
+        for param in &module.params {
+            let suffixes = self.expand_name(&param.name, side)?;
+            let layouts = self.layouts(&param.layout, inner)?;
+            let affine = self.affine(&param.affine)?;
+            let dtype = match &param.cast {
+                None => None,
+                Some(cast) => Some(self.dtype(cast)?),
+            };
+            let stored = StoredParts { layouts, affine, dtype, span: term.span };
+            let found = names
+                .iter()
+                .flat_map(|prefix| suffixes.iter().map(|suffix| stored.named(&prefix.child(suffix))))
+                .collect();
+            let slot = match &param.slot {
+                Some(slot) => slot.text.clone(),
+                None => self.source.slice(param.name.span).to_owned(),
+            };
+            let optional = param.optional || term.optional;
+            merge(&mut slots, Slots::from([(Some(slot), Slot { optional, span: term.span, found })]));
+        }
+        Some(slots)
+    }
+
+    /// `[d] * 2 + 1`: read from left to right, the value that both sides share.
+    fn affine(&mut self, steps: &[ast::Affine]) -> Option<Affine> {
+        let mut all = Affine::IDENTITY;
+        for step in steps {
+            let number: f64 = step.number.text.parse().unwrap_or(f64::NAN);
+            match step.op {
+                '+' => all.offset += number,
+                '-' => all.offset -= number,
+                op => {
+                    let factor = if op == '*' { number } else { 1.0 / number };
+                    all = Affine { scale: all.scale * factor, offset: all.offset * factor };
+                }
+            }
+            if !(all.scale.is_finite() && all.scale != 0.0 && all.offset.is_finite()) {
+                self.error(
+                    Diagnostic::error(
+                        Code::NotInvertible,
+                        step.span,
+                        "this step has no inverse",
+                        "after it the stored value cannot be told",
+                    )
+                    .help("multiply and divide by finite numbers other than 0"),
+                );
+                return None;
+            }
+        }
+        Some(all)
+    }
+
+    /// Modules of both sides must have the same slots.
+    fn same_slots(&mut self, left: &Slots, right: &Slots, rule: &'a ast::Rule) -> bool {
+        let plain = |slots: &Slots| slots.contains_key(&None);
+        if plain(left) != plain(right) {
+            let (module, parameter) =
+                if plain(left) { (&rule.right, &rule.left) } else { (&rule.left, &rule.right) };
+            self.error(
+                Diagnostic::error(
+                    Code::ModuleAgainstParameter,
+                    parameter.span(),
+                    "one side is a module, the other a single parameter",
+                    "a single parameter",
+                )
+                .with(module.span(), "a module")
+                .help("make both sides modules, or give both the names of parameters"),
+            );
+            return false;
+        }
+        let mut same = true;
+        for (here, there, side) in [(left, right, SideId::Left), (right, left, SideId::Right)] {
+            for (name, slot) in here {
+                if there.contains_key(name) {
+                    continue;
+                }
+                same = false;
+                let name = name.clone().unwrap_or_default();
+                let other_span = if side == SideId::Left { rule.right.span() } else { rule.left.span() };
+                let which = if side == SideId::Left { "left" } else { "right" };
+                let mut diagnostic = Diagnostic::error(
+                    Code::SlotOnOneSide,
+                    slot.span,
+                    format!("`{name}` is on the {which} only"),
+                    format!("this module has `{name}`"),
+                )
+                .with(other_span, format!("this one has no `{name}`"));
+                let others: Vec<&str> = there.keys().flatten().map(String::as_str).collect();
+                diagnostic = match nearest(&name, others.iter().copied()) {
+                    Some(near) => diagnostic.help(format!("did you mean `{near}`? A module can say so: `{name}: {near} […]`")),
+                    None => diagnostic.help(format!(
+                        "use modules with the same parameters; one that is called otherwise is written `{name}: ITS_NAME […]`"
+                    )),
+                };
+                self.error(diagnostic);
+            }
+        }
+        same
+    }
+
+    /// `{wi_0,wi_1} <=> {w1,w3}` is as many rules as the lists are long.
+    fn by_list(&mut self, left: &Slot, right: &Slot, rule: &'a ast::Rule) -> Vec<[Vec<Entry>; 2]> {
+        let (lefts, rights) = (group_lists(left), group_lists(right));
+        if lefts.keys().ne(rights.keys()) {
+            let count = |g: &IndexMap<Vec<usize>, Vec<&Found>>| g.len();
+            self.error(
+                Diagnostic::error(
+                    Code::ListMismatch,
+                    rule.left.span(),
+                    "the lists of names on the two sides do not pair up",
+                    format!("{} names", count(&lefts)),
+                )
+                .with(rule.right.span(), format!("{} names", count(&rights)))
+                .help("write lists of equal length, in the same order: `{wi_0,wi_1} <=> {w1,w3}`"),
+            );
+            return Vec::new();
+        }
+        lefts.values().zip(rights.values()).map(|(l, r)| [entries(l), entries(r)]).collect()
+    }
+
+    fn rule_options(&mut self, options: &[RuleOption]) -> Options {
+        let mut all = Options { fill: Fill::Zeros, on: None, replicas: Replicas::Equal };
+        for option in options {
+            match &option.kind {
+                RuleOptionKind::Fill(mode, numbers) => {
+                    all.fill = self.fill(mode, numbers).unwrap_or(all.fill)
+                }
+                RuleOptionKind::On(place) => all.on = self.rank_end(place),
+                RuleOptionKind::Replicas(mode) => {
+                    all.replicas = match mode.text.as_str() {
+                        "first" => Replicas::First,
+                        "mean" => Replicas::Mean,
+                        "sum" => Replicas::Sum,
+                        _ => {
+                            self.unknown_option(mode, "way to join replicas", &["first", "mean", "sum"]);
+                            continue;
+                        }
+                    };
+                }
+            }
+        }
+        all
+    }
+
+    fn fill(&mut self, mode: &Ident, numbers: &[Ident]) -> Option<Fill> {
+        let number = |i: usize| numbers.get(i).and_then(|n| n.text.parse::<f64>().ok());
+        match mode.text.as_str() {
+            "zeros" => Some(Fill::Zeros),
+            "last" => Some(Fill::Last),
+            "mean" => Some(Fill::Mean),
+            "normal" => {
+                let seed = numbers.first().and_then(|n| n.text.parse().ok());
+                if seed.is_none() {
+                    self.error(Diagnostic::error(
+                        Code::UnknownOption,
+                        mode.span,
+                        "noise needs a seed, so that a conversion can be repeated",
+                        "write `normal(SEED)` or `normal(SEED, STANDARD_DEVIATION)`",
+                    ));
+                }
+                Some(Fill::Normal(seed?, number(1).unwrap_or(0.02)))
+            }
+            _ => {
+                self.unknown_option(mode, "filling", &["zeros", "last", "mean", "normal"]);
+                None
+            }
+        }
+    }
+
+    fn rank_end(&mut self, place: &Ident) -> Option<(RankId, RankEnd)> {
+        let (rank, end) = place.text.split_once('.').unwrap_or((place.text.as_str(), ""));
+        let end = match end {
+            "first" => RankEnd::First,
+            "last" => RankEnd::Last,
+            _ => {
+                self.unknown_option(place, "end of a rank axis", &["pp.first", "pp.last"]);
+                return None;
+            }
+        };
+        let name = Ident { text: rank.to_owned(), span: place.span };
+        let side = if self.mapping.ranks.iter().any(|r| r.name == rank && r.side == SideId::Right) {
+            SideId::Right
+        } else {
+            SideId::Left
+        };
+        Some((self.rank(&name, side)?, end))
+    }
+
+    fn unknown_option(&mut self, word: &Ident, what: &str, known: &[&str]) {
+        let mut diagnostic = Diagnostic::error(
+            Code::UnknownOption,
+            word.span,
+            format!("unknown {what} `{}`", word.text),
+            format!("expected {}", known.join(", ")),
+        );
+        if let Some(near) = nearest(&word.text, known.iter().copied()) {
+            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+        }
+        self.error(diagnostic);
+    }
+}
+
+struct Options {
+    fill: Fill,
+    on: Option<(RankId, RankEnd)>,
+    replicas: Replicas,
+}
+
+/// All of a stored parameter but its name.
+struct StoredParts {
+    layouts: Guarded<Layout>,
+    affine: Affine,
+    dtype: Option<String>,
+    span: Span,
+}
+
+impl StoredParts {
+    fn named(&self, name: &Expanded) -> Found {
+        Found {
+            lists: name.lists.clone(),
+            labels: name.labels.clone(),
+            stored: Stored {
+                name: name.template.clone(),
+                layouts: self.layouts.clone(),
+                affine: self.affine,
+                dtype: self.dtype.clone(),
+                span: self.span,
+            },
+        }
+    }
+}
+
+fn merge(all: &mut Slots, part: Slots) {
+    for (name, slot) in part {
+        match all.get_mut(&name) {
+            Some(there) => {
+                there.optional |= slot.optional;
+                there.found.extend(slot.found);
+            }
+            None => {
+                all.insert(name, slot);
+            }
+        }
+    }
+}
+
+fn group_lists(slot: &Slot) -> IndexMap<Vec<usize>, Vec<&Found>> {
+    let mut groups: IndexMap<Vec<usize>, Vec<&Found>> = IndexMap::new();
+    for found in &slot.found {
+        groups.entry(found.lists.clone()).or_default().push(found);
+    }
+    groups
+}
+
+/// Alternatives are what shares all labels.
+fn entries(found: &[&Found]) -> Vec<Entry> {
+    let mut groups: IndexMap<Vec<(Vec<String>, String)>, Vec<Stored>> = IndexMap::new();
+    for f in found {
+        groups.entry(f.labels.clone()).or_default().push(f.stored.clone());
+    }
+    groups.into_iter().map(|(labels, stored)| Entry { labels, stored }).collect()
+}

@@ -1,0 +1,143 @@
+//! `side` blocks. After this the roots, documents, ranks and marks of each side are known.
+
+use super::scope::Scope;
+use super::{Resolver, Space};
+use crate::ast::{self, Ident, Item, SideEntry, SideEntryKind};
+use crate::code::Code;
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::mapping::{Document, Format, Rank, SideId};
+use crate::template::Template;
+
+impl<'a> Resolver<'a> {
+    pub(super) fn resolve_sides(&mut self, file: &'a ast::File) {
+        let blocks: Vec<_> = file
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Side(block) => Some(block),
+                _ => None,
+            })
+            .filter_map(|block| {
+                let side = self.side_named(&block.name)?;
+                self.declare_name(Space::Side, &block.name);
+                self.described[side.index()] = true;
+                Some((side, block))
+            })
+            .collect();
+        // Ranks before roots, whose names may hold them.
+        for (side, block) in &blocks {
+            for entry in &block.entries {
+                if let SideEntryKind::Rank { name, places, .. } = &entry.kind {
+                    self.declare_rank(*side, name, places);
+                }
+            }
+        }
+        for (side, block) in blocks {
+            for entry in &block.entries {
+                self.resolve_side_entry(side, entry);
+            }
+        }
+    }
+
+    fn declare_rank(&mut self, side: SideId, name: &Ident, places: &[Ident]) {
+        if self.mapping.ranks.iter().any(|r| r.name == name.text && r.side == side) {
+            self.error(Diagnostic::error(
+                Code::DuplicateName,
+                name.span,
+                format!("the rank axis `{}` is declared twice", name.text),
+                "declared again here",
+            ));
+            return;
+        }
+        let places = places.iter().map(|p| p.text.clone()).collect();
+        self.mapping.ranks.push(Rank { name: name.text.clone(), side, places, default: None });
+    }
+
+    fn resolve_side_entry(&mut self, side: SideId, entry: &'a SideEntry) {
+        match &entry.kind {
+            SideEntryKind::Rank { name, default, .. } => {
+                let default = default.as_ref().and_then(|d| self.resolve_expr(d, None));
+                let rank = self.mapping.ranks.iter_mut().find(|r| r.name == name.text && r.side == side);
+                if let Some(rank) = rank {
+                    rank.default = default;
+                }
+            }
+            SideEntryKind::Parameters(names) => {
+                self.mapping.sides[side.index()].roots = self.plain_templates(side, names);
+            }
+            SideEntryKind::Detect(names) => {
+                self.mapping.sides[side.index()].detect = self.plain_templates(side, names);
+            }
+            SideEntryKind::Documents(documents) => {
+                let documents = documents
+                    .iter()
+                    .map(|(name, alias)| Document {
+                        name: name.text.clone(),
+                        alias: alias.as_ref().map(|a| a.text.clone()),
+                    })
+                    .collect();
+                self.mapping.sides[side.index()].documents = documents;
+            }
+            SideEntryKind::DType(name) => {
+                self.mapping.sides[side.index()].dtype = self.dtype(name);
+            }
+            SideEntryKind::Format(name) => self.resolve_format(side, name),
+            SideEntryKind::Drop(drop) => self.resolve_drop(drop, Some(side), &Scope::top()),
+        }
+    }
+
+    fn plain_templates(&mut self, side: SideId, names: &'a [ast::Name]) -> Vec<Template> {
+        names
+            .iter()
+            .filter_map(|name| self.expand_name(name, side))
+            .flatten()
+            .map(|expanded| expanded.template)
+            .collect()
+    }
+
+    fn resolve_format(&mut self, side: SideId, name: &Ident) {
+        self.mapping.sides[side.index()].format = match name.text.as_str() {
+            "safetensors" => Format::Safetensors,
+            "torch" => Format::Torch,
+            other => {
+                let mut diagnostic = Diagnostic::error(
+                    Code::UnknownOption,
+                    name.span,
+                    format!("unknown format `{other}`"),
+                    "the formats are `safetensors` and `torch`",
+                );
+                if let Some(near) = nearest(other, ["safetensors", "torch"]) {
+                    diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+                }
+                self.error(diagnostic);
+                return;
+            }
+        };
+    }
+
+    /// A place must begin with a document of its side, where the side says which it has.
+    pub(super) fn check_place(&mut self, place: &Ident, side: SideId) {
+        let documents = &self.mapping.side(side).documents;
+        if documents.is_empty() || documents.iter().any(|d| d.is_file() && d.alias.is_none()) {
+            return;
+        }
+        let first = place.text.split('.').next().unwrap_or_default();
+        let known: Vec<String> =
+            documents.iter().map(|d| d.alias.clone().unwrap_or_else(|| d.name.clone())).collect();
+        if known.iter().any(|k| k == first) {
+            return;
+        }
+        let side_name = &self.mapping.side(side).name;
+        let mut diagnostic = Diagnostic::error(
+            Code::UnknownDocument,
+            place.span,
+            format!("side `{side_name}` has no document `{first}`"),
+            format!("its documents are {}", known.join(", ")),
+        );
+        if let Some(near) = nearest(first, known.iter().map(String::as_str)) {
+            let fixed = format!("{near}{}", &place.text[first.len()..]);
+            diagnostic = diagnostic.help(format!("did you mean `{fixed}`?"));
+        }
+        self.error(diagnostic);
+    }
+}

@@ -1,0 +1,22 @@
+//! The mappings that ship with transship, as text.
+
+#![forbid(unsafe_code)]
+
+/// A mapping that ships with transship.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShippedMapping {
+    /// The name it is asked for by, the same as in its first line.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// Every shipped mapping, by name.
+pub const SHIPPED: &[ShippedMapping] =
+    &[ShippedMapping { name: "megatron_gpt2", text: include_str!("../megatron_gpt2.mapping") }];
+
+/// The shipped mapping called `name`.
+#[must_use]
+pub fn shipped(name: &str) -> Option<ShippedMapping> {
+    SHIPPED.iter().copied().find(|m| m.name == name)
+}

@@ -1,0 +1,3 @@
+//! All tests that cross crates, in one binary.
+
+mod mappings;
