@@ -71,7 +71,9 @@ pub enum ArchiveError {
         method: u16,
     },
     /// A deflated entry that does not inflate to what the directory says.
-    #[error("entry `{name}` of the zip archive cannot be inflated ({what}); the file is damaged: fetch it again")]
+    #[error(
+        "entry `{name}` of the zip archive cannot be inflated ({what}); the file is damaged: fetch it again"
+    )]
     Inflate {
         /// Name of the entry.
         name: String,

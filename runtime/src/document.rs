@@ -185,7 +185,8 @@ impl Value {
         match *self {
             Value::Int(number) => Some(number),
             // Megatron writes versions as 3.0; beyond 2^53 a float no longer names one integer.
-            Value::Float(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
+            Value::Float(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 =>
+            {
                 #[allow(clippy::cast_possible_truncation)]
                 Some(number as i64)
             }
@@ -269,7 +270,9 @@ mod tests {
         let layers = map(vec![(text("layers.0.weight"), Value::Tensor(0)), (text("layers"), Value::Int(5))]);
         let args = Object {
             class: "argparse.Namespace".into(),
-            attributes: [(text("sizes"), Value::List(vec![Value::Int(1), Value::Int(2)]))].into_iter().collect(),
+            attributes: [(text("sizes"), Value::List(vec![Value::Int(1), Value::Int(2)]))]
+                .into_iter()
+                .collect(),
             ..Object::default()
         };
         let top = map(vec![

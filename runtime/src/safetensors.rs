@@ -109,7 +109,8 @@ fn dtype(stored: Dtype) -> Option<DType> {
 
 /// Adds the tensors of the file in `region` to `contents`, in the order of their data. `file` is its name for display.
 pub(crate) fn read(region: &Region, file: &str, contents: &mut Contents) -> Result<(), SafetensorsError> {
-    let (size, metadata) = SafeTensors::read_metadata(region.bytes()).map_err(|e| header_error(region, &e))?;
+    let (size, metadata) =
+        SafeTensors::read_metadata(region.bytes()).map_err(|e| header_error(region, &e))?;
     let data = 8 + size as u64;
     for name in metadata.offset_keys() {
         let broken = |what: &str| SafetensorsError::Header { what: format!("`{name}` {what}") };
@@ -147,7 +148,9 @@ fn header_error(region: &Region, error: &SafeTensorError) -> SafetensorsError {
         SafeTensorError::InvalidHeaderLength => "it runs past the end of the file".to_owned(),
         SafeTensorError::HeaderTooLarge => "it claims to be longer than 100 MB".to_owned(),
         SafeTensorError::HeaderTooSmall => "the file is shorter than its 8 bytes of length".to_owned(),
-        SafeTensorError::InvalidOffset(name) => format!("the data of `{name}` leaves a gap or overlaps another's"),
+        SafeTensorError::InvalidOffset(name) => {
+            format!("the data of `{name}` leaves a gap or overlaps another's")
+        }
         SafeTensorError::TensorInvalidInfo => "a tensor's shape does not match its data".to_owned(),
         SafeTensorError::InvalidHeader(error) => error.to_string(),
         SafeTensorError::InvalidHeaderDeserialization(error) => error.to_string(),
@@ -194,8 +197,9 @@ pub(crate) fn read_shards(
             _ => SafetensorsError::Shard { shard: shard.to_owned(), source: Box::new(error.into()) },
         })?;
         let (tensors, unsupported) = (contents.tensors.len(), contents.unsupported.len());
-        read(&region, &format!("{folder}/{shard}"), &mut contents)
-            .map_err(|source| SafetensorsError::Shard { shard: shard.to_owned(), source: Box::new(source) })?;
+        read(&region, &format!("{folder}/{shard}"), &mut contents).map_err(|source| {
+            SafetensorsError::Shard { shard: shard.to_owned(), source: Box::new(source) }
+        })?;
         let names = contents.tensors[tensors..].iter().map(|t| &t.name);
         for name in names.chain(contents.unsupported[unsupported..].iter().map(|u| &u.name)) {
             if let Some(first) = found.insert(name.clone(), shard) {

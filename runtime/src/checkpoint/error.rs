@@ -87,7 +87,9 @@ pub enum OpenCause {
         entries: String,
     },
     /// A zip archive that holds more than one checkpoint.
-    #[error("the zip archive holds several checkpoints: {members}; choose one with --member (`OpenOptions::member`)")]
+    #[error(
+        "the zip archive holds several checkpoints: {members}; choose one with --member (`OpenOptions::member`)"
+    )]
     Candidates {
         /// Their names.
         members: String,
@@ -101,7 +103,9 @@ pub enum OpenCause {
         members: String,
     },
     /// A member was chosen, but the file is no archive of checkpoints.
-    #[error("member `{member}` was asked for, but the file is a {kind}, not a zip archive of checkpoints; leave the member out")]
+    #[error(
+        "member `{member}` was asked for, but the file is a {kind}, not a zip archive of checkpoints; leave the member out"
+    )]
     NotArchive {
         /// The chosen member.
         member: String,
@@ -118,25 +122,33 @@ pub enum OpenCause {
         hint: String,
     },
     /// The tracker file does not name an iteration.
-    #[error("latest_checkpointed_iteration.txt should hold a number or `release`, but holds {content}; correct it, or give the directory of the iteration")]
+    #[error(
+        "latest_checkpointed_iteration.txt should hold a number or `release`, but holds {content}; correct it, or give the directory of the iteration"
+    )]
     Tracker {
         /// What it holds.
         content: String,
     },
     /// The iteration that the tracker file names is not there.
-    #[error("latest_checkpointed_iteration.txt names {folder}, which is missing; fetch it, or give the directory of another iteration")]
+    #[error(
+        "latest_checkpointed_iteration.txt names {folder}, which is missing; fetch it, or give the directory of another iteration"
+    )]
     NoIteration {
         /// Name of the missing directory.
         folder: String,
     },
     /// Several iterations, and nothing says which.
-    #[error("it holds several iterations ({folders}) and no latest_checkpointed_iteration.txt says which; give one of their directories")]
+    #[error(
+        "it holds several iterations ({folders}) and no latest_checkpointed_iteration.txt says which; give one of their directories"
+    )]
     Iterations {
         /// Names of the directories.
         folders: String,
     },
     /// The model is cut over several ranks.
-    #[error("the model is cut over {count} ranks ({folders}), and merging ranks is not supported yet; merge them with Megatron-LM's tools first")]
+    #[error(
+        "the model is cut over {count} ranks ({folders}), and merging ranks is not supported yet; merge them with Megatron-LM's tools first"
+    )]
     Ranks {
         /// How many.
         count: usize,
@@ -144,7 +156,9 @@ pub enum OpenCause {
         folders: String,
     },
     /// Two tensors have one dotted path.
-    #[error("two tensors are both called `{name}`, as a key holds a dot or two keys read alike; rename one of them before saving")]
+    #[error(
+        "two tensors are both called `{name}`, as a key holds a dot or two keys read alike; rename one of them before saving"
+    )]
     SameName {
         /// The name of both.
         name: String,
@@ -154,7 +168,9 @@ pub enum OpenCause {
 fn plain_io(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file or directory".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied; change its permissions, or run as its owner".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; change its permissions, or run as its owner".to_owned()
+        }
         _ => error.to_string(),
     }
 }

@@ -68,8 +68,10 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
         let instead = "save it with --ckpt-format torch, or convert it with Megatron-LM first";
         return wrong(OpenCause::Kind { kind, instead });
     }
-    let iterations: Vec<&String> =
-        names.iter().filter(|n| (n.starts_with("iter_") || *n == "release") && path.join(n).is_dir()).collect();
+    let iterations: Vec<&String> = names
+        .iter()
+        .filter(|n| (n.starts_with("iter_") || *n == "release") && path.join(n).is_dir())
+        .collect();
     match iterations[..] {
         [only] if outer => return in_directory(&path.join(only), false),
         [_, _, ..] if outer => return wrong(OpenCause::Iterations { folders: listed(&iterations) }),

@@ -178,9 +178,9 @@ fn choose<'a>(archive: &'a Archive, options: &OpenOptions) -> Result<&'a Entry, 
     match candidates(archive)[..] {
         [only] => Ok(only),
         [] => Err(no_candidate(archive)),
-        ref several => {
-            Err(OpenCause::Candidates { members: listed(&several.iter().map(|e| &e.name).collect::<Vec<_>>()) })
-        }
+        ref several => Err(OpenCause::Candidates {
+            members: listed(&several.iter().map(|e| &e.name).collect::<Vec<_>>()),
+        }),
     }
 }
 
@@ -209,7 +209,10 @@ fn refusal(bytes: &[u8]) -> OpenCause {
     } else if text.starts_with(b"<!doctype") || text.starts_with(b"<html") {
         OpenCause::WebPage
     } else if head.get(257..262) == Some(b"ustar") {
-        kind("a tar archive (as torch.save wrote before 2017)", "unpack it, or load and save it again with torch")
+        kind(
+            "a tar archive (as torch.save wrote before 2017)",
+            "unpack it, or load and save it again with torch",
+        )
     } else if head.first() == Some(&0x80) && head.get(1).is_some_and(|&p| p <= 5) {
         kind("a Python pickle that torch.save did not write", "load it and save its tensors with torch.save")
     } else if head.starts_with(b"GGUF") {

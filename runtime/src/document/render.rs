@@ -94,23 +94,20 @@ impl Object {
 
     fn show(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         show_name(f, &self.class)?;
-        let mut count = 0;
-        let calls = self.args.iter().map(|v| (None, v));
-        let named = self.kwargs.iter().chain(&self.attributes).map(|(k, v)| (Some(k), v));
         f.write_str("(")?;
-        for (name, value) in calls.chain(named) {
-            if count == SHOWN || depth > 1 {
-                f.write_str(if count == 0 { "…" } else { ", …" })?;
+        let positional = self.args.iter().map(|v| (None, v));
+        let named = self.kwargs.iter().chain(&self.attributes).map(|(k, v)| (Some(k), v));
+        for (at, (name, value)) in positional.chain(named).enumerate() {
+            if at == SHOWN || depth > 1 {
+                f.write_str(if at == 0 { "…" } else { ", …" })?;
                 break;
             }
-            if count > 0 {
-                f.write_str(", ")?;
-            }
+            f.write_str(if at > 0 { ", " } else { "" })?;
             if let Some(name) = name {
-                write!(f, "{name}=")?;
+                show_name(f, &name.to_string())?;
+                f.write_str("=")?;
             }
             value.show(f, depth + 1)?;
-            count += 1;
         }
         f.write_str(")")
     }
@@ -149,7 +146,8 @@ fn show_map(f: &mut fmt::Formatter<'_>, map: &Map, depth: usize) -> fmt::Result 
     f.write_str("{")?;
     for (at, (key, value)) in map.iter().take(SHOWN).enumerate() {
         f.write_str(if at > 0 { ", " } else { "" })?;
-        write!(f, "{key}: ")?;
+        show_name(f, &key.to_string())?;
+        f.write_str(": ")?;
         value.show(f, depth + 1)?;
     }
     f.write_str(if map.len() > SHOWN { ", …}" } else { "}" })

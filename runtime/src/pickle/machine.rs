@@ -32,7 +32,8 @@ pub(crate) fn read(input: &[u8], start: usize) -> Result<Pickle, PickleError> {
             return Ok(Pickle { nodes: machine.nodes, root, end: machine.at });
         }
         machine.step(code).map_err(error)?;
-        let largest = machine.nodes.len().max(machine.stack.len()).max(machine.memo.len()).max(machine.marks.len());
+        let largest =
+            machine.nodes.len().max(machine.stack.len()).max(machine.memo.len()).max(machine.marks.len());
         if largest > MAX_NODES {
             return Err(error(PickleErrorKind::Large(largest)));
         }
@@ -86,7 +87,9 @@ impl<'a> Machine<'a> {
                 // A frame only says how much to read at once; its bytes are opcodes like all others.
                 return self.check(length).map(|_| ());
             }
-            op::NEXT_BUFFER => return Err(PickleErrorKind::Argument("its bytes were kept outside the pickle")),
+            op::NEXT_BUFFER => {
+                return Err(PickleErrorKind::Argument("its bytes were kept outside the pickle"));
+            }
             op::READONLY_BUFFER => {}
             unknown => return Err(PickleErrorKind::Unknown(unknown)),
         }
@@ -112,10 +115,9 @@ impl<'a> Machine<'a> {
                 if line.len() > 3 * MAX_INTEGER_BYTES {
                     return Err(PickleErrorKind::Integer(line.len() as u64));
                 }
-                match line {
-                    b"00" if code == op::INT => return Ok(self.push_id(NodeId::FALSE)),
-                    b"01" if code == op::INT => return Ok(self.push_id(NodeId::TRUE)),
-                    _ => {}
+                if code == op::INT && matches!(line, b"00" | b"01") {
+                    self.push_id(if line == b"01" { NodeId::TRUE } else { NodeId::FALSE });
+                    return Ok(());
                 }
                 let text = std::str::from_utf8(line).ok();
                 let text = text.map(|t| if code == op::LONG { t.strip_suffix('L').unwrap_or(t) } else { t });
@@ -146,7 +148,8 @@ impl<'a> Machine<'a> {
                 Node::ByteStr(bytes.into())
             }
             op::UNICODE => {
-                let text = text::unescape(self.line()?).ok_or(PickleErrorKind::Argument("a broken escape"))?;
+                let text =
+                    text::unescape(self.line()?).ok_or(PickleErrorKind::Argument("a broken escape"))?;
                 Node::Str(text.into())
             }
             op::SHORT_BINSTRING => {
@@ -432,14 +435,16 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Python 3 renames these modules when it writes protocols 0 to 2.
+/// Protocols 0 to 2 use the names of Python 2, of which the built-in ones matter (`Lib/_compat_pickle.py`).
 fn dotted(module: &str, name: &str) -> Arc<str> {
-    let module = match module {
-        "__builtin__" => "builtins",
-        "copy_reg" => "copyreg",
-        other => other,
-    };
-    format!("{module}.{name}").into()
+    match (module, name) {
+        ("__builtin__", "xrange") => "builtins.range".into(),
+        ("__builtin__", "unicode") => "builtins.str".into(),
+        ("__builtin__", "long") => "builtins.int".into(),
+        ("__builtin__", _) => format!("builtins.{name}").into(),
+        ("copy_reg", _) => format!("copyreg.{name}").into(),
+        _ => format!("{module}.{name}").into(),
+    }
 }
 
 fn pairs(items: &[NodeId]) -> Step<Vec<(NodeId, NodeId)>> {

@@ -57,8 +57,8 @@ pub(crate) fn read(archive: &Archive, entry: &Entry, file: &str) -> Result<Conte
         records.insert(key, Record { region: next(), place, file });
     }
     let input = pickle_bytes.bytes();
-    let pickle = pickle::read(input, 0)
-        .map_err(|source| TorchError::Pickle { place: entry.name.clone(), source })?;
+    let pickle =
+        pickle::read(input, 0).map_err(|source| TorchError::Pickle { place: entry.name.clone(), source })?;
     walk::contents(&pickle, Storages::new(records), input.len())
 }
 

@@ -59,7 +59,9 @@ pub enum TorchError {
         what: String,
     },
     /// The plain data is nested too deeply.
-    #[error("the data at `{path}` is nested deeper than {limit} levels; no training code writes that: do not trust the file")]
+    #[error(
+        "the data at `{path}` is nested deeper than {limit} levels; no training code writes that: do not trust the file"
+    )]
     Deep {
         /// Path to the place, cut off.
         path: String,
@@ -76,7 +78,9 @@ pub enum TorchError {
         path: String,
     },
     /// A tensor's path is too long.
-    #[error("the tensor at `{path}…` has a name longer than {limit} bytes; no training code writes that: do not trust the file")]
+    #[error(
+        "the tensor at `{path}…` has a name longer than {limit} bytes; no training code writes that: do not trust the file"
+    )]
     LongName {
         /// Start of the path.
         path: String,

@@ -84,7 +84,8 @@ fn references(object: &Pickle) -> Result<HashMap<String, StorageRef>, TorchError
         if object.text(tag) != Some("storage") {
             continue;
         }
-        let reference = storage_ref(object, *id).map_err(|what| malformed("a reference to a storage", what))?;
+        let reference =
+            storage_ref(object, *id).map_err(|what| malformed("a reference to a storage", what))?;
         if let Some(first) = references.get(&reference.key)
             && (first.kind.size != reference.kind.size || first.elements != reference.elements)
         {
@@ -103,7 +104,9 @@ fn read_storages(
     file: &str,
 ) -> Result<HashMap<String, Record>, TorchError> {
     let references = references(object)?;
-    let list = keys.sequence(keys.root).ok_or_else(|| malformed("the list of storage keys", "no list".to_owned()))?;
+    let list = keys
+        .sequence(keys.root)
+        .ok_or_else(|| malformed("the list of storage keys", "no list".to_owned()))?;
     let mut records = HashMap::with_capacity(list.len());
     let mut at = keys.end as u64;
     for &key in list {
@@ -130,7 +133,10 @@ fn read_storages(
         }
         let count = u64_at(region.bytes(), at);
         if count != *elements {
-            return Err(malformed(&place, format!("{count} elements long, where the tensors say {elements}")));
+            return Err(malformed(
+                &place,
+                format!("{count} elements long, where the tensors say {elements}"),
+            ));
         }
         let part = region.slice(at + 8..at + needed).ok_or_else(|| short(left, needed))?;
         let record = Record { region: part, place, file: format!("{file}!storage {key}") };

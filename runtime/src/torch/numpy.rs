@@ -53,7 +53,9 @@ pub(super) fn number(kind: Kind, bytes: &[u8]) -> Option<Value> {
     let [b0, b1, b2, b3, ..] = wide;
     Some(match (kind.kind, kind.size) {
         (b'b', _) => Value::Bool(unsigned != 0),
-        (b'u', _) => i64::try_from(unsigned).map_or_else(|_| Value::BigInt(unsigned.to_string().into()), Value::Int),
+        (b'u', _) => {
+            i64::try_from(unsigned).map_or_else(|_| Value::BigInt(unsigned.to_string().into()), Value::Int)
+        }
         (b'i', 1) => Value::Int(i64::from(i8::from_le_bytes([b0]))),
         (b'i', 2) => Value::Int(i64::from(i16::from_le_bytes([b0, b1]))),
         (b'i', 4) => Value::Int(i64::from(i32::from_le_bytes([b0, b1, b2, b3]))),
@@ -116,7 +118,10 @@ mod tests {
             array(I2, &bytes, &[2, 3], false),
             Some(Value::List(vec![list(&[0, 1, 2]), list(&[3, 4, 5])]))
         );
-        assert_eq!(array(I2, &bytes, &[2, 3], true), Some(Value::List(vec![list(&[0, 2, 4]), list(&[1, 3, 5])])));
+        assert_eq!(
+            array(I2, &bytes, &[2, 3], true),
+            Some(Value::List(vec![list(&[0, 2, 4]), list(&[1, 3, 5])]))
+        );
         assert_eq!(array(I2, &[], &[usize::MAX, 0], false), Some(Value::List(vec![])));
         assert_eq!(array(I2, &bytes, &[2, 2], false), None);
         assert_eq!(array(I2, &bytes, &[usize::MAX, 2], false), None);

@@ -18,8 +18,8 @@ impl Walk<'_> {
                 self.dictionary(args.first().copied(), instance).map(Some)
             }
             "collections.defaultdict" => self.dictionary(args.get(1).copied(), instance).map(Some),
-            "builtins.list" | "builtins.tuple" | "builtins.set" | "builtins.frozenset" | "collections.deque"
-            | "torch.Size" => self.sequence(args, instance),
+            "builtins.list" | "builtins.tuple" | "builtins.set" | "builtins.frozenset"
+            | "collections.deque" | "torch.Size" => self.sequence(args, instance),
             "copyreg._reconstructor" => self.reconstructed(args, instance),
             "copyreg.__newobj__" => match args.split_first() {
                 Some((class, rest)) => {
@@ -41,7 +41,9 @@ impl Walk<'_> {
     fn constant(&self, name: &str, args: &[NodeId], instance: &Instance) -> Option<Value> {
         let text = |at: usize| args.get(at).and_then(|&id| self.pickle.text(id));
         match name {
-            "_codecs.encode" | "builtins.bytes" | "builtins.bytearray" => self.encoded(args).map(Value::Bytes),
+            "_codecs.encode" | "builtins.bytes" | "builtins.bytearray" => {
+                self.encoded(args).map(Value::Bytes)
+            }
             "_io.BytesIO" | "io.BytesIO" => {
                 let state = instance.states.last().and_then(|&id| self.pickle.sequence(id));
                 let content = state.and_then(|s| s.first()).or(args.first());
@@ -151,7 +153,9 @@ impl Walk<'_> {
         // The root is a part of its own, and ends with the separator.
         let joined = parts?.join(separator);
         let doubled = format!("{separator}{separator}");
-        Some(Value::Str(joined.strip_prefix(&doubled).map_or(joined.clone(), |r| format!("{separator}{r}")).into()))
+        Some(Value::Str(
+            joined.strip_prefix(&doubled).map_or(joined.clone(), |r| format!("{separator}{r}")).into(),
+        ))
     }
 
     // -------------------------------------------------------------------------------- numpy

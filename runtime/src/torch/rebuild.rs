@@ -79,7 +79,8 @@ pub(super) fn view(
     name: &str,
 ) -> Result<View, TorchError> {
     let wrong = |what: String| TorchError::Tensor { name: name.to_owned(), what };
-    let (function, args) = unwrap(pickle, instance).ok_or_else(|| wrong("its wrapper is malformed".into()))?;
+    let (function, args) =
+        unwrap(pickle, instance).ok_or_else(|| wrong("its wrapper is malformed".into()))?;
     let &[storage, offset, shape, strides, ..] = args else {
         return Err(wrong(format!("{} arguments instead of at least 4", args.len())));
     };
@@ -148,7 +149,9 @@ impl Placed<'_> {
         let size = self.dtype.size() as u64;
         let (start, available) = match self.storage.view {
             None => (0, whole / size),
-            Some((start, count)) if start.checked_add(count).is_some_and(|end| end <= self.storage.elements) => {
+            Some((start, count))
+                if start.checked_add(count).is_some_and(|end| end <= self.storage.elements) =>
+            {
                 (start, count)
             }
             Some(_) => return Err(wrong("its storage view ends past the storage".to_owned())),
@@ -167,7 +170,10 @@ impl Placed<'_> {
             return Err(wrong(format!("it ends at element {end} of a storage of {available}")));
         }
         if whole > record.region.len() {
-            return short(format!("its {} {} elements", self.storage.elements, self.storage.kind.name), whole);
+            return short(
+                format!("its {} {} elements", self.storage.elements, self.storage.kind.name),
+                whole,
+            );
         }
         let id = storages.id(key).ok_or_else(missing)?;
         Ok((id, offset))
@@ -181,9 +187,10 @@ impl Placed<'_> {
         }
         // Stride 0 can claim more elements than any file has bytes; the count still has to be a number.
         elements?.checked_mul(self.dtype.size() as u64).filter(|&bytes| i64::try_from(bytes).is_ok())?;
-        let last = self.shape.iter().zip(self.strides).try_fold(self.offset, |at, (&size, &stride)| {
-            at.checked_add((size - 1).checked_mul(stride)?)
-        })?;
+        let last =
+            self.shape.iter().zip(self.strides).try_fold(self.offset, |at, (&size, &stride)| {
+                at.checked_add((size - 1).checked_mul(stride)?)
+            })?;
         last.checked_add(1)
     }
 
