@@ -11,6 +11,9 @@ mod rebuild;
 mod storages;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use container::{is_torchscript, pickle_entries, read as read_zip};
 pub use error::TorchError;
 pub(crate) use legacy::{looks_like as looks_like_legacy, read as read_legacy};

@@ -9,6 +9,9 @@ use super::error::TorchError;
 use super::numpy;
 use super::walk::{Walk, object};
 
+/// Protocols 0 to 2 write a bytearray as a call of a call; nothing writes more.
+const NESTED_BYTES: usize = 2;
+
 impl Walk<'_> {
     /// The plain data that calling `name` makes, or `None` where that is not known.
     pub(super) fn plain(&mut self, name: &str, instance: &Instance) -> Result<Option<Value>, TorchError> {
@@ -42,7 +45,7 @@ impl Walk<'_> {
         let text = |at: usize| args.get(at).and_then(|&id| self.pickle.text(id));
         match name {
             "_codecs.encode" | "builtins.bytes" | "builtins.bytearray" => {
-                self.encoded(args).map(Value::Bytes)
+                self.encoded(args, NESTED_BYTES).map(Value::Bytes)
             }
             "_io.BytesIO" | "io.BytesIO" => {
                 let state = instance.states.last().and_then(|&id| self.pickle.sequence(id));
@@ -118,10 +121,10 @@ impl Walk<'_> {
     }
 
     /// The bytes of `bytes(…)`, `bytearray(…)` and `codecs.encode(text, "latin1")`.
-    fn encoded(&self, args: &[NodeId]) -> Option<Arc<[u8]>> {
+    fn encoded(&self, args: &[NodeId], depth: usize) -> Option<Arc<[u8]>> {
         match *args {
             [] => Some(Arc::from([])),
-            [content] => self.pickle.bytes(content).cloned(),
+            [content] => self.nested_content(content, depth),
             [content, encoding] => {
                 let text = self.pickle.text(content)?;
                 match self.pickle.text(encoding)? {
@@ -137,13 +140,17 @@ impl Walk<'_> {
     }
 
     /// The bytes of a bytes object, however the protocol wrote it.
-    pub(super) fn content(&self, id: NodeId) -> Option<Arc<[u8]>> {
+    fn content(&self, id: NodeId) -> Option<Arc<[u8]>> {
+        self.nested_content(id, NESTED_BYTES)
+    }
+
+    fn nested_content(&self, id: NodeId, depth: usize) -> Option<Arc<[u8]>> {
         if let Node::Instance(instance) = self.pickle.node(id) {
             let maker = self.pickle.global(instance.callee)?;
             if !matches!(&**maker, "_codecs.encode" | "builtins.bytes" | "builtins.bytearray") {
                 return None;
             }
-            return self.encoded(self.pickle.sequence(instance.args)?);
+            return self.encoded(self.pickle.sequence(instance.args)?, depth.checked_sub(1)?);
         }
         self.pickle.bytes(id).cloned()
     }
