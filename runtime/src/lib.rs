@@ -3,5 +3,7 @@
 #![deny(unsafe_code)]
 
 mod dtype;
+pub mod engine;
+pub mod output;
 
 pub use dtype::DType;

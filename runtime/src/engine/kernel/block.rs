@@ -1,0 +1,120 @@
+//! Elements by width, and the transpose of a small square block of them.
+
+/// An element of 1, 2, 4, 8 or 16 bytes, moved without looking inside.
+pub(super) trait Element: Copy {
+    /// Rows and columns of the block that `transpose` takes.
+    const SIDE: usize;
+
+    /// # Safety
+    /// `size_of::<Self>()` bytes must be readable at `source`, at any alignment.
+    unsafe fn load(source: *const u8) -> Self {
+        // SAFETY: as promised by the caller.
+        unsafe { source.cast::<Self>().read_unaligned() }
+    }
+
+    /// # Safety
+    /// `size_of::<Self>()` bytes must be writable at `target`, at any alignment.
+    unsafe fn store(target: *mut u8, element: Self) {
+        // SAFETY: as promised by the caller.
+        unsafe { target.cast::<Self>().write_unaligned(element) }
+    }
+
+    /// Writes column `i` of the source block as row `i` of the target block; strides in bytes.
+    ///
+    /// # Safety
+    /// `SIDE` rows of `SIDE` elements must be readable at `source` and writable at `target`.
+    unsafe fn transpose(source: *const u8, source_stride: usize, target: *mut u8, target_stride: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            for row in 0..Self::SIDE {
+                for column in 0..Self::SIDE {
+                    let element = Self::load(source.add(column * source_stride + row * size_of::<Self>()));
+                    Self::store(target.add(row * target_stride + column * size_of::<Self>()), element);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+mod elements {
+    use super::Element;
+
+    impl Element for u8 {
+        const SIDE: usize = 16;
+    }
+    impl Element for u16 {
+        const SIDE: usize = 8;
+    }
+    impl Element for u32 {
+        const SIDE: usize = 4;
+    }
+    impl Element for u64 {
+        const SIDE: usize = 2;
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod elements {
+    //! SSE2, which every x86-64 has. Each step interleaves row `i` with row `i + SIDE / 2`; log2(SIDE) such steps
+    //! are a transpose.
+
+    use std::arch::x86_64::*;
+
+    use super::Element;
+
+    /// # Safety
+    /// `N` rows of 16 bytes must be readable at `source`.
+    #[inline(always)]
+    unsafe fn load_rows<const N: usize>(source: *const u8, stride: usize) -> [__m128i; N] {
+        // SAFETY: as promised by the caller; the load takes any alignment.
+        std::array::from_fn(|row| unsafe { _mm_loadu_si128(source.add(row * stride).cast()) })
+    }
+
+    /// # Safety
+    /// `N` rows of 16 bytes must be writable at `target`.
+    #[inline(always)]
+    unsafe fn store_rows<const N: usize>(target: *mut u8, stride: usize, rows: [__m128i; N]) {
+        for (index, row) in rows.into_iter().enumerate() {
+            // SAFETY: as promised by the caller; the store takes any alignment.
+            unsafe { _mm_storeu_si128(target.add(index * stride).cast(), row) };
+        }
+    }
+
+    macro_rules! element {
+        ($width:ty, $side:literal, $steps:literal, $low:ident, $high:ident) => {
+            impl Element for $width {
+                const SIDE: usize = $side;
+
+                #[inline(always)]
+                unsafe fn transpose(
+                    source: *const u8,
+                    source_stride: usize,
+                    target: *mut u8,
+                    target_stride: usize,
+                ) {
+                    // SAFETY: as promised by the caller; SIDE elements are 16 bytes.
+                    unsafe {
+                        let mut rows = load_rows::<$side>(source, source_stride);
+                        for _ in 0..$steps {
+                            rows = std::array::from_fn(|i| {
+                                let (first, second) = (rows[i / 2], rows[i / 2 + $side / 2]);
+                                if i % 2 == 0 { $low(first, second) } else { $high(first, second) }
+                            });
+                        }
+                        store_rows(target, target_stride, rows);
+                    }
+                }
+            }
+        };
+    }
+
+    element!(u8, 16, 4, _mm_unpacklo_epi8, _mm_unpackhi_epi8);
+    element!(u16, 8, 3, _mm_unpacklo_epi16, _mm_unpackhi_epi16);
+    element!(u32, 4, 2, _mm_unpacklo_epi32, _mm_unpackhi_epi32);
+    element!(u64, 2, 1, _mm_unpacklo_epi64, _mm_unpackhi_epi64);
+}
+
+impl Element for u128 {
+    const SIDE: usize = 1;
+}
