@@ -80,7 +80,7 @@ fn nearest(dtype: DType, positive: f64) -> u32 {
         return infinite;
     }
     let (to_below, to_above) = (positive - value(dtype, below), value(dtype, above) - positive);
-    if to_below < to_above || (to_below == to_above && below % 2 == 0) { below } else { above }
+    if to_below < to_above || (to_below == to_above && below.is_multiple_of(2)) { below } else { above }
 }
 
 #[test]
