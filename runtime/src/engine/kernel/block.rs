@@ -63,24 +63,6 @@ mod elements {
 
     use super::Element;
 
-    /// # Safety
-    /// `N` rows of 16 bytes must be readable at `source`.
-    #[inline(always)]
-    unsafe fn load_rows<const N: usize>(source: *const u8, stride: usize) -> [__m128i; N] {
-        // SAFETY: as promised by the caller; the load takes any alignment.
-        std::array::from_fn(|row| unsafe { _mm_loadu_si128(source.add(row * stride).cast()) })
-    }
-
-    /// # Safety
-    /// `N` rows of 16 bytes must be writable at `target`.
-    #[inline(always)]
-    unsafe fn store_rows<const N: usize>(target: *mut u8, stride: usize, rows: [__m128i; N]) {
-        for (index, row) in rows.into_iter().enumerate() {
-            // SAFETY: as promised by the caller; the store takes any alignment.
-            unsafe { _mm_storeu_si128(target.add(index * stride).cast(), row) };
-        }
-    }
-
     macro_rules! element {
         ($width:ty, $side:literal, $steps:literal, $low:ident, $high:ident) => {
             impl Element for $width {
@@ -95,14 +77,24 @@ mod elements {
                 ) {
                     // SAFETY: as promised by the caller; SIDE elements are 16 bytes.
                     unsafe {
-                        let mut rows = load_rows::<$side>(source, source_stride);
-                        for _ in 0..$steps {
-                            rows = std::array::from_fn(|i| {
-                                let (first, second) = (rows[i / 2], rows[i / 2 + $side / 2]);
-                                if i % 2 == 0 { $low(first, second) } else { $high(first, second) }
-                            });
+                        let mut rows = [_mm_setzero_si128(); $side];
+                        for (index, row) in rows.iter_mut().enumerate() {
+                            *row = _mm_loadu_si128(source.add(index * source_stride).cast());
                         }
-                        store_rows(target, target_stride, rows);
+                        for _ in 0..$steps {
+                            let (first, second) = rows.split_at($side / 2);
+                            let mut interleaved = rows;
+                            for (pair, (&a, &b)) in
+                                interleaved.chunks_exact_mut(2).zip(first.iter().zip(second))
+                            {
+                                pair[0] = $low(a, b);
+                                pair[1] = $high(a, b);
+                            }
+                            rows = interleaved;
+                        }
+                        for (index, row) in rows.into_iter().enumerate() {
+                            _mm_storeu_si128(target.add(index * target_stride).cast(), row);
+                        }
                     }
                 }
             }

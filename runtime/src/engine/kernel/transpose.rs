@@ -45,11 +45,15 @@ impl Plane {
             for column in (0..whole_columns).step_by(tile) {
                 let source = source.add(column * self.columns.source);
                 let target = target.add(column * width);
+                // From the last tile of these columns to the first tile of the next.
+                let next_column = (tile * self.columns.source).wrapping_sub((whole_rows - tile) * width);
                 for row in (0..whole_rows).step_by(tile) {
                     let source = source.add(row * width);
+                    let ahead = if row + tile < whole_rows { LINE } else { next_column };
                     for line in 0..tile {
-                        let from = source.add(line * self.columns.source).cast::<[u8; LINE]>();
-                        lines.cast::<[u8; LINE]>().add(line).write(from.read());
+                        let from = source.add(line * self.columns.source);
+                        prefetch(from.wrapping_add(ahead));
+                        lines.cast::<[u8; LINE]>().add(line).write(from.cast::<[u8; LINE]>().read());
                     }
                     let target = target.add(row * self.rows.target);
                     for r in (0..tile).step_by(E::SIDE) {
@@ -105,3 +109,15 @@ impl Plane {
 /// Aligned so that a line of the buffer is a line of the cache.
 #[repr(align(64))]
 struct Lines([u8; LINE * LINE]);
+
+/// Asks for a line that will be read soon. The address need not be valid.
+fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch has no effect but on caches, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
+}
