@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use tempfile::TempPath;
@@ -25,6 +26,8 @@ pub struct OutputDirectory {
     created: Vec<PathBuf>,
     /// Bytes of all files to come, for messages.
     needed: u64,
+    /// Bytes free before the first of them was made, for messages.
+    free: Option<u64>,
     published: bool,
 }
 
@@ -71,11 +74,13 @@ impl OutputDirectory {
             replaced: existing.iter().rev().map(|name| path.join(name)).collect(),
             created: Vec::new(),
             needed,
+            free: None,
             published: false,
         };
         directory.create(path)?;
-        match free_bytes(path) {
-            Some(free) if needed > free => Err(directory.no_space(Some(free))),
+        directory.free = free_bytes(path);
+        match directory.free {
+            Some(free) if needed > free => Err(directory.no_space()),
             _ => Ok(directory),
         }
     }
@@ -99,15 +104,14 @@ impl OutputDirectory {
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let temporary = builder.tempfile_in(&parent).map_err(OutputError::io("create a file in", &parent))?;
         let (file, temporary) = temporary.into_parts();
-        let free = free_bytes(&self.path);
         self.files.push(Pending { temporary: Some(temporary), target: target.clone() });
-        preallocate(&file, size).map_err(|error| self.failed("reserve", &target, error, free))?;
+        preallocate(&file, size).map_err(|error| self.failed("reserve", &target, error))?;
         Ok(file)
     }
 
     /// The error of a failed write to the file with this name.
-    pub(super) fn write_failed(&self, name: &str, error: std::io::Error) -> OutputError {
-        self.failed("write", &self.path.join(name), error, free_bytes(&self.path))
+    pub(super) fn write_failed(&self, name: &str, error: io::Error) -> OutputError {
+        self.failed("write", &self.path.join(name), error)
     }
 
     /// Opens the file added as number `index`, for another thread to write.
@@ -126,9 +130,7 @@ impl OutputDirectory {
     pub fn publish(mut self, sync: bool) -> Result<(), OutputError> {
         if sync {
             for (index, pending) in self.files.iter().enumerate() {
-                self.open(index)?
-                    .sync_all()
-                    .map_err(|error| self.failed("sync", &pending.target, error, free_bytes(&self.path)))?;
+                self.open(index)?.sync_all().map_err(|error| self.failed("sync", &pending.target, error))?;
             }
         }
         let mut aside = Vec::new();
@@ -218,19 +220,13 @@ impl OutputDirectory {
         Ok(())
     }
 
-    fn no_space(&self, free: Option<u64>) -> OutputError {
-        OutputError::NoSpace { directory: self.path.clone(), needed: self.needed, free }
+    fn no_space(&self) -> OutputError {
+        OutputError::NoSpace { directory: self.path.clone(), needed: self.needed, free: self.free }
     }
 
-    fn failed(
-        &self,
-        action: &'static str,
-        path: &Path,
-        error: std::io::Error,
-        free: Option<u64>,
-    ) -> OutputError {
+    fn failed(&self, action: &'static str, path: &Path, error: io::Error) -> OutputError {
         if is_full(&error) {
-            return self.no_space(free);
+            return self.no_space();
         }
         OutputError::Io { action, path: path.to_owned(), source: error }
     }
@@ -266,7 +262,7 @@ fn existing_outputs(
     }
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(existing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(existing),
         Err(error) => return Err(OutputError::Io { action: "list", path: path.to_owned(), source: error }),
     };
     let mut others = Vec::new();

@@ -108,7 +108,7 @@ pub enum OutputError {
     #[error(
         "`{}` has too little room: the output needs {needed} bytes{}",
         .directory.display(),
-        .free.map(|free| format!(", {free} are free")).unwrap_or_default()
+        .free.map(|free| format!(", {free} were free")).unwrap_or_default()
     )]
     NoSpace {
         /// The output directory.

@@ -25,12 +25,24 @@ pub(super) trait Element: Copy {
     /// `SIDE` rows of `SIDE` elements must be readable at `source` and writable at `target`.
     unsafe fn transpose(source: *const u8, source_stride: usize, target: *mut u8, target_stride: usize) {
         // SAFETY: as promised by the caller.
-        unsafe {
-            for row in 0..Self::SIDE {
-                for column in 0..Self::SIDE {
-                    let element = Self::load(source.add(column * source_stride + row * size_of::<Self>()));
-                    Self::store(target.add(row * target_stride + column * size_of::<Self>()), element);
-                }
+        unsafe { transpose_one_by_one::<Self>(source, source_stride, target, target_stride) }
+    }
+}
+
+/// # Safety
+/// As for `Element::transpose`.
+unsafe fn transpose_one_by_one<E: Element>(
+    source: *const u8,
+    source_stride: usize,
+    target: *mut u8,
+    target_stride: usize,
+) {
+    for row in 0..E::SIDE {
+        for column in 0..E::SIDE {
+            // SAFETY: both are elements of the blocks that the caller promised.
+            unsafe {
+                let element = E::load(source.add(column * source_stride + row * size_of::<E>()));
+                E::store(target.add(row * target_stride + column * size_of::<E>()), element);
             }
         }
     }
@@ -109,4 +121,33 @@ mod elements {
 
 impl Element for u128 {
     const SIDE: usize = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<E: Element>() {
+        let width = size_of::<E>();
+        let (source_stride, target_stride) = (E::SIDE * width + 3, E::SIDE * width + 5);
+        let source: Vec<u8> = (0..1 + E::SIDE * source_stride).map(|i| (i * 7 + i / 256) as u8).collect();
+        let mut expected = vec![0xAA; 1 + E::SIDE * target_stride];
+        let mut found = expected.clone();
+        // SAFETY: `SIDE` rows of one stride each fit the buffers behind the one byte that unaligns them.
+        unsafe {
+            let source = source.as_ptr().add(1);
+            transpose_one_by_one::<E>(source, source_stride, expected.as_mut_ptr().add(1), target_stride);
+            E::transpose(source, source_stride, found.as_mut_ptr().add(1), target_stride);
+        }
+        assert!(expected == found, "{width} bytes");
+    }
+
+    #[test]
+    fn every_block_is_transposed_as_one_by_one() {
+        check::<u8>();
+        check::<u16>();
+        check::<u32>();
+        check::<u64>();
+        check::<u128>();
+    }
 }

@@ -46,7 +46,7 @@ impl Plane {
                 let source = source.add(column * self.columns.source);
                 let target = target.add(column * width);
                 // From the last tile of these columns to the first tile of the next.
-                let next_column = (tile * self.columns.source).wrapping_sub((whole_rows - tile) * width);
+                let next_column = (tile * self.columns.source + LINE).wrapping_sub(whole_rows * width);
                 for row in (0..whole_rows).step_by(tile) {
                     let source = source.add(row * width);
                     let ahead = if row + tile < whole_rows { LINE } else { next_column };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -108,6 +109,19 @@ fn too_little_room_is_said_before_anything_is_written() {
     assert!(free.is_none_or(|free| free < 1 << 60));
     assert!(error.to_string().contains(&format!("the output needs {needed} bytes")), "{error}");
     assert!(tree(directory.path()).is_empty());
+}
+
+#[test]
+fn a_disk_that_fills_up_meanwhile_is_said() {
+    let directory = tempdir().unwrap();
+    let output = OutputDirectory::prepare(directory.path(), &["x"], |_| false, 1000, false).unwrap();
+    let error = output.write_failed("x", ErrorKind::StorageFull.into());
+    assert!(error.to_string().contains("has too little room: the output needs 1000 bytes"), "{error}");
+    let error = output.write_failed("x", ErrorKind::PermissionDenied.into());
+    assert!(
+        error.to_string().starts_with("cannot write `") && error.to_string().contains("/x`: "),
+        "{error}"
+    );
 }
 
 #[test]
