@@ -6,6 +6,8 @@ mod archive;
 mod checkpoint;
 mod document;
 mod dtype;
+pub mod engine;
+pub mod output;
 mod pickle;
 mod safetensors;
 mod storage;
