@@ -1,3 +1,5 @@
 //! All tests that cross crates, in one binary.
 
+mod convert;
 mod mappings;
+mod oracle;
