@@ -100,11 +100,21 @@ fn deep_nesting_is_an_error() {
 #[test]
 fn numpy_values_are_decoded() {
     // numpy.float32(1.5), and numpy.arange(6, dtype="<i2").reshape(2, 3), as NumPy 2 pickles them with protocol 2.
-    let dtype = |name: &str| [b"cnumpy\ndtype\nX\x02\0\0\0", name.as_bytes(), b"\x89\x88\x87R(K\x03X\x01\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"].concat();
-    let scalar = [b"cnumpy._core.multiarray\nscalar\n".to_vec(), dtype("f4"), b"C\x04\0\0\xc0\x3f\x86R.".to_vec()].concat();
+    let dtype = |name: &str| {
+        [
+            b"cnumpy\ndtype\nX\x02\0\0\0",
+            name.as_bytes(),
+            b"\x89\x88\x87R(K\x03X\x01\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb",
+        ]
+        .concat()
+    };
+    let scalar =
+        [b"cnumpy._core.multiarray\nscalar\n".to_vec(), dtype("f4"), b"C\x04\0\0\xc0\x3f\x86R.".to_vec()]
+            .concat();
     assert_eq!(contents(&scalar).expect("a scalar").documents, Value::Float(1.5));
     let array = |shape: &[u8], content: &[u8]| {
-        let start = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\x01b\x87R(K\x01".to_vec();
+        let start =
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\x01b\x87R(K\x01".to_vec();
         [start, shape.to_vec(), dtype("i2"), b"\x89".to_vec(), content.to_vec(), b"tb.".to_vec()].concat()
     };
     let six = b"C\x0c\0\0\x01\0\x02\0\x03\0\x04\0\x05\0";
