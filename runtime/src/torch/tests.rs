@@ -47,7 +47,7 @@ fn corpus_cut_anywhere_is_an_error() {
         let pickled = unhex(line.split(' ').nth(2).expect("the pickle"));
         let step = (pickled.len() / 64).max(1);
         for end in (0..pickled.len()).step_by(step) {
-            assert!(contents(&pickled[..end]).is_err(), "{} bytes of {line}", end);
+            assert!(contents(&pickled[..end]).is_err(), "{end} bytes of {line}");
         }
     }
 }
