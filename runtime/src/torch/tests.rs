@@ -10,7 +10,7 @@ use crate::pickle;
 use crate::tensor::Contents;
 
 use super::error::TorchError;
-use super::storages::Storages;
+use super::storages::{Keeping, Storages};
 use super::walk;
 
 const CORPUS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/pickles/corpus.txt"));
@@ -18,7 +18,7 @@ const CORPUS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests
 fn contents(input: &[u8]) -> Result<Contents, TorchError> {
     let pickle = pickle::read(input, 0)
         .map_err(|source| TorchError::Pickle { place: "the pickle".to_owned(), source })?;
-    walk::contents(&pickle, Storages::new(HashMap::new()), input.len())
+    walk::contents(&pickle, Storages::new("x.pt", Keeping::Records, HashMap::new()), input.len())
 }
 
 fn unhex(text: &str) -> Vec<u8> {
