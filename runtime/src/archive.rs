@@ -81,7 +81,8 @@ pub enum ArchiveError {
         what: String,
     },
     /// The temporary file for inflated entries could not be written.
-    #[error("entry `{name}` of the zip archive cannot be inflated to a temporary file: {source}; free space in {}, or set TMPDIR to a roomier place", std::env::temp_dir().display())]
+    #[error("entry `{name}` of the zip archive cannot be inflated to a temporary file: {source}; free \
+     space in {}, or set TMPDIR to a roomier place", std::env::temp_dir().display())]
     Temporary {
         /// Name of the entry.
         name: String,

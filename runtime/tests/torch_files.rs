@@ -312,6 +312,27 @@ fn a_key_set_twice_has_its_last_value() {
 }
 
 #[test]
+fn endless_names_and_keys_are_refused() {
+    let long = "k".repeat(5000);
+    let one = || tensor(storage("FloatStorage", "0", 1), 0, &[], &[]);
+    assert_eq!(
+        refused(&torch_zip(&dict(&[(&long, one())]), &[("0", &[0; 4])])),
+        format!(
+            "cannot read megatron.pt: the tensor at `{}…` has a name longer than 4096 bytes; no training code writes that: do \
+             not trust the file",
+            "k".repeat(60)
+        )
+    );
+    // Plain data may have any key.
+    let checkpoint = opened(&torch_zip(&dict(&[(&long, int(1)), ("w", one())]), &[("0", &[0; 4])]));
+    assert_eq!(checkpoint.lookup(&long), Some(&Value::Int(1)));
+    let keyed = dict(&[("w", tensor(storage("FloatStorage", &long, 1), 0, &[], &[]))]);
+    assert!(
+        refused(&torch_zip(&keyed, &[("0", &[0; 4])])).contains("the key of its storage has 5000 characters")
+    );
+}
+
+#[test]
 fn hundred_thousand_tensors_open_in_linear_time() {
     let time = |count: usize| {
         let entries: Vec<(String, String)> =

@@ -1,8 +1,8 @@
 //! Which file of a directory is the checkpoint.
 //!
 //! Megatron-LM's directories are `<root>/latest_checkpointed_iteration.txt`, `<root>/iter_0000100/` or
-//! `<root>/release/`, in it `mp_rank_00/`, in it `model_optim_rng.pt` (or `model_rng.pt`, as its distributed optimizer wrote in
-//! 2022). Hugging Face's hold `model.safetensors`, or an index of shards.
+//! `<root>/release/`, in it `mp_rank_00/`, in it `model_optim_rng.pt` (or `model_rng.pt`, as its distributed
+//! optimizer wrote in 2022). Hugging Face's hold `model.safetensors`, or an index of shards.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -35,13 +35,23 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a file or directory.
     ///
-    /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive; Megatron-LM
-    /// directories with one rank, at any level from the one of `latest_checkpointed_iteration.txt` down;
-    /// safetensors files; and Hugging Face directories. Formats are told apart by content. Names, shapes and plain data are read, tensor
-    /// data is not, save that deflated members are inflated to an unlinked temporary file.
+    /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive;
+    /// Megatron-LM directories with one rank, at any level from the one of
+    /// `latest_checkpointed_iteration.txt` down; safetensors files; and Hugging Face directories. Formats are told
+    /// apart by content. Names, shapes and plain data are read, tensor data is not, save that deflated members
+    /// are inflated to an unlinked temporary file.
     ///
     /// The file stays mapped as long as the checkpoint lives. Another program that shortens it meanwhile can
     /// end this one with a bus error, as with any mapped file.
+    ///
+    /// ```no_run
+    /// let checkpoint = transship::Checkpoint::open("megatron_lm_345m_v0.0.zip".as_ref())?;
+    /// for tensor in checkpoint.tensors() {
+    ///     println!("{} {} {:?}", tensor.name, tensor.dtype, tensor.shape);
+    /// }
+    /// println!("{:?}", checkpoint.lookup("args.num_layers"));
+    /// # Ok::<(), transship::OpenError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -124,6 +134,12 @@ impl Checkpoint {
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
         self.storage(tensor).region.bytes()
+    }
+
+    /// Tells the operating system that the tensor's bytes are not needed for now, so that what was read does not
+    /// count as this program's memory. They can be read again at any time.
+    pub fn release(&self, tensor: &Tensor) {
+        self.storage(tensor).region.release(tensor.byte_range());
     }
 
     /// The plain data: of a torch file its whole top-level value, with tensors by index; beside safetensors files a map

@@ -33,7 +33,8 @@ pub(crate) fn looks_like(head: &[u8]) -> bool {
 ///
 /// # Errors
 ///
-/// Damage to one of the pickles, big-endian numbers, a file that ends early, and tensors that do not fit their storages.
+/// Damage to one of the pickles, big-endian numbers, a file that ends early, and tensors that do not fit their
+/// storages.
 pub(crate) fn read(region: &Region, file: &str) -> Result<Contents, TorchError> {
     let input = region.bytes();
     let mut at = 0;
