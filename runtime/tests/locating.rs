@@ -188,7 +188,9 @@ fn megatron_directories_open_at_every_level() {
             folder.write(&format!("{iteration}/mp_rank_00/distrib_optim.pt"), b"the optimizer's");
             folder.write(&format!("{iteration}/mp_rank_00_000/optim.pt"), b"the optimizer's");
             for level in ["", iteration, &format!("{iteration}/mp_rank_00"), &file] {
-                check(&Checkpoint::open(&folder.path().join(level)).expect(level), &file);
+                let checkpoint = Checkpoint::open(&folder.path().join(level)).expect(level);
+                check(&checkpoint, &file);
+                assert!(checkpoint.other_ranks().is_empty());
             }
             let tracker = iteration.trim_start_matches("iter_0000");
             folder.write("latest_checkpointed_iteration.txt", tracker);
@@ -208,6 +210,9 @@ fn ranks_are_not_merged() {
         "cannot read iter_0000001: the model is cut over 2 ranks (mp_rank_00, mp_rank_01), and merging ranks is not \
          supported yet; merge them with Megatron-LM's tools first"
     );
+    // One of them can still be looked at, and knows that it is not all.
+    let rank = Checkpoint::open(&folder.path().join("iter_0000001/mp_rank_01")).expect("one rank");
+    assert_eq!(rank.other_ranks(), ["mp_rank_00"]);
 }
 
 #[test]

@@ -13,8 +13,7 @@ use crate::torch::TorchError;
 pub struct OpenError {
     /// The file or directory at fault, with the member where it is inside an archive.
     pub file: String,
-    /// What is wrong.
-    #[source]
+    /// What is wrong. It is part of this error's text, and so not its source.
     pub cause: Box<OpenCause>,
 }
 

@@ -30,6 +30,7 @@ pub struct Checkpoint {
     format: Format,
     contents: Contents,
     by_name: HashMap<String, usize>,
+    other_ranks: Vec<String>,
 }
 
 impl Checkpoint {
@@ -76,7 +77,7 @@ impl Checkpoint {
                 return Err(OpenError::new(file, OpenCause::SameName { name: tensor.name.clone() }));
             }
         }
-        Ok(Checkpoint { path: path.to_owned(), file, format, contents, by_name })
+        Ok(Checkpoint { path: path.to_owned(), file, format, contents, by_name, other_ranks: Vec::new() })
     }
 
     /// What was opened.
@@ -90,6 +91,13 @@ impl Checkpoint {
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// Names of Megatron-LM's other ranks of this model (`mp_rank_01`, …), where one rank's file or directory was
+    /// opened and others lie beside it. Their tensors are not here.
+    #[must_use]
+    pub fn other_ranks(&self) -> &[String] {
+        &self.other_ranks
     }
 
     /// What kind of file it is.
