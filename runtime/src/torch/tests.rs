@@ -106,10 +106,21 @@ fn one_long_text_does_not_explode() {
 
 #[test]
 fn deep_nesting_is_an_error() {
-    let nested = |levels: usize| [vec![b']'; levels], vec![b'a'; levels - 1], vec![b'.']].concat();
-    assert!(contents(&nested(100)).is_ok());
-    let error = contents(&nested(100_000)).expect_err("too deep");
-    assert!(matches!(error, TorchError::Deep { .. }), "{error}");
+    let kinds: [(&str, &[u8], &[u8]); 4] = [
+        ("lists", b"]", b"a"),
+        ("dictionaries", b"}U\x01k", b"s"),
+        ("calls", b"cm\nn\n", b"\x85R"),
+        ("states", b"cm\nn\n)R}U\x01k", b"sb"),
+    ];
+    for (name, open, close) in kinds {
+        let nested = |levels: usize| {
+            [open.repeat(levels), b"N".to_vec(), close.repeat(levels), b".".to_vec()].concat()
+        };
+        // An object and its state are two levels.
+        assert!(contents(&nested(60)).is_ok(), "{name}");
+        let error = contents(&nested(100_000)).expect_err("too deep");
+        assert!(matches!(error, TorchError::Deep { .. }), "{name}: {error}");
+    }
 }
 
 #[test]

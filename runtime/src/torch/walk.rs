@@ -190,7 +190,7 @@ impl Walk<'_> {
             }
         };
         if let Key::Str(text) = &key {
-            self.spend(text.len() / 64)?;
+            self.spend(text.len() / 16)?;
         }
         Ok(key)
     }
@@ -211,6 +211,7 @@ impl Walk<'_> {
                 view
             }
         };
+        self.spend(8 + 2 * view.shape.len())?;
         let shape = view.shape.clone();
         match &view.element {
             Element::Known { dtype, strides, offset, storage } => {
