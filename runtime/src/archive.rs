@@ -81,7 +81,11 @@ pub enum ArchiveError {
         what: String,
     },
     /// The temporary file for inflated entries could not be written.
-    #[error("entry `{name}` of the zip archive cannot be inflated to a temporary file: {source}; free space in {}, or set TMPDIR to a roomier place", std::env::temp_dir().display())]
+    #[error(
+        "entry `{name}` of the zip archive cannot be inflated to a temporary file: {source}; free space in {}, \
+         or set TMPDIR to a roomier place",
+        std::env::temp_dir().display()
+    )]
     Temporary {
         /// Name of the entry.
         name: String,
@@ -427,4 +431,72 @@ fn check_overlaps(entries: &[Entry]) -> Result<(), ArchiveError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive of one stored entry, `x` with content `12345`, whose numbers are all in the zip64 fields.
+    fn zip64() -> Vec<u8> {
+        let local =
+            [b"PK\x03\x04\x2d\0\0\0\0\0\0\0\0\0".to_vec(), vec![0; 12], b"\x01\0\x04\0x".to_vec()].concat();
+        let mut archive = [local, b"\xfe\xca\0\0".to_vec(), b"12345".to_vec()].concat();
+        let directory = archive.len() as u64;
+        let missing = [0xff; 4];
+        archive.extend(b"PK\x01\x02\x2d\0\x2d\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        archive.extend([missing, missing].concat());
+        archive.extend(b"\x01\0\x20\0\0\0\0\0\0\0\0\0\0\0");
+        archive.extend(missing);
+        // An extra field of another kind comes before that of zip64.
+        archive.extend(b"x\xfe\xca\0\0\x01\0\x18\0");
+        for number in [5u64, 5, 0] {
+            archive.extend(number.to_le_bytes());
+        }
+        let end = archive.len() as u64;
+        archive.extend(b"PK\x06\x06");
+        archive.extend(44u64.to_le_bytes());
+        archive.extend([0; 12]);
+        for number in [1, 1, end - directory, directory] {
+            archive.extend(number.to_le_bytes());
+        }
+        archive.extend(b"PK\x06\x07\0\0\0\0");
+        archive.extend(end.to_le_bytes());
+        archive.extend(1u32.to_le_bytes());
+        archive.extend([b"PK\x05\x06\0\0\0\0".to_vec(), vec![0xff; 12], vec![0; 2]].concat());
+        archive
+    }
+
+    #[test]
+    fn wide_numbers_are_read() {
+        let bytes = zip64();
+        let archive = Archive::read(Region::owned(bytes)).expect("a good archive");
+        let entry = archive.entry("x").expect("its entry");
+        let content = archive.unpack(&[entry]).expect("a stored entry");
+        assert_eq!(content[0].bytes(), b"12345");
+        assert_eq!(archive.peek(entry, 3), b"123");
+    }
+
+    #[test]
+    fn wide_numbers_are_checked() {
+        // Of sizes, offset, position of the directory and the like, none may be any other number.
+        let good = zip64();
+        for field in
+            good.windows(8).enumerate().filter(|(_, w)| [5, 0, 95].contains(&w[0]) && w[1..] == [0; 7])
+        {
+            let mut bad = good.clone();
+            bad[field.0 + 6] = 0x7f;
+            if let Ok(archive) = Archive::read(Region::owned(bad)) {
+                let entry = &archive.entries()[0];
+                assert_eq!((entry.data.end - entry.data.start, entry.size), (5, 5));
+            }
+        }
+        let position = good.len() - END_LEN - LOCATOR64_LEN + 8;
+        for wrong in [u64::MAX, good.len() as u64, 0] {
+            let mut bad = good.clone();
+            bad[position..position + 8].copy_from_slice(&wrong.to_le_bytes());
+            let error = Archive::read(Region::owned(bad)).expect_err("the end record is elsewhere");
+            assert!(matches!(error, ArchiveError::Directory { .. }), "{error}");
+        }
+    }
 }

@@ -66,7 +66,8 @@ pub struct Object {
 /// A dictionary in insertion order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Map {
-    entries: IndexMap<Key, Value>,
+    /// Boxed, so that a value of any kind is small.
+    entries: Box<IndexMap<Key, Value>>,
 }
 
 impl Map {
@@ -74,6 +75,10 @@ impl Map {
     #[must_use]
     pub fn new() -> Map {
         Map::default()
+    }
+
+    pub(crate) fn with_capacity(count: usize) -> Map {
+        Map { entries: Box::new(IndexMap::with_capacity(count)) }
     }
 
     /// The value under the key that is written `name`: a string, or else an integer or another key by its text.
@@ -139,7 +144,7 @@ impl IntoIterator for Map {
 
 impl FromIterator<(Key, Value)> for Map {
     fn from_iter<I: IntoIterator<Item = (Key, Value)>>(entries: I) -> Map {
-        Map { entries: entries.into_iter().collect() }
+        Map { entries: Box::new(entries.into_iter().collect()) }
     }
 }
 

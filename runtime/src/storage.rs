@@ -78,6 +78,27 @@ impl Region {
         self.len as u64
     }
 
+    /// Tells the operating system that the bytes at `range` are not needed for now, where they are mapped.
+    ///
+    /// They can be read again at any time. A hint that cannot be followed is ignored.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Source::Mapped(map) = &*self.source
+            && range.start < range.end
+            && range.end <= self.len
+        {
+            // SAFETY: the map is shared, read-only and backed by a file, so dropped pages come back from
+            // that file with the bytes they had, and no reference into the map sees another value.
+            let _ = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    self.start + range.start,
+                    range.end - range.start,
+                )
+            };
+        }
+    }
+
     /// The part of this region at `range`, or `None` where that is not all inside.
     pub(crate) fn slice(&self, range: Range<u64>) -> Option<Region> {
         let start = usize::try_from(range.start).ok()?;

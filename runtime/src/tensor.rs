@@ -1,5 +1,7 @@
 //! Stored tensors: views of byte storages.
 
+use std::ops::Range;
+
 use crate::DType;
 use crate::storage::Region;
 
@@ -17,8 +19,9 @@ impl StorageId {
 
 /// A tensor of a checkpoint: where its elements lie in a storage.
 ///
-/// Element `[i, j, …]` starts at byte `(offset + i * strides[0] + j * strides[1] + …) * dtype.size()` of the storage. All
-/// elements were found to lie inside it. The storage's bytes need not be aligned to the element size.
+/// Element `[i, j, …]` starts at byte `(offset + i * strides[0] + j * strides[1] + …) * dtype.size()` of the
+/// storage. All elements were found to lie inside it. The storage's bytes need not be aligned to the element
+/// size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
     /// Dotted path from the top of the state dict; the name in the header of a safetensors file.
@@ -40,6 +43,22 @@ impl Tensor {
     #[must_use]
     pub fn elements(&self) -> u64 {
         self.shape.iter().product()
+    }
+
+    /// The bytes of the storage from the first element to the last; empty where there are none.
+    ///
+    /// It lies inside the storage. Other bytes lie between the elements where the strides leave gaps.
+    #[must_use]
+    pub fn byte_range(&self) -> Range<usize> {
+        if self.elements() == 0 {
+            return 0..0;
+        }
+        let last =
+            self.shape.iter().zip(&self.strides).map(|(size, stride)| (size - 1) * stride).sum::<u64>();
+        let byte = |element: u64| {
+            usize::try_from(element).expect("bug: a tensor that lies outside its storage") * self.dtype.size()
+        };
+        byte(self.offset)..byte(self.offset + last + 1)
     }
 
     /// Whether the elements lie one after the other, last dimension fastest.

@@ -89,3 +89,86 @@ fn plain_data_is_what_python_reads() {
         compare(&checkpoint.documents().to_json(), &expected["documents"], file);
     }
 }
+
+#[test]
+fn odd_arguments_read_well() {
+    let checkpoint = Checkpoint::open(&data("hf/c_v2_bf16_odd_args_optimizer/input/model_optim_rng.pt"))
+        .expect("a good file");
+    let shown = [
+        ("model_type", "megatron.core.enums.ModelType(1)"),
+        ("device", "\"cuda:0\""),
+        ("timeout", "datetime.timedelta(0, 600, 0)"),
+        ("data_cache_path", "\"/data/cache\""),
+        ("number", "builtins.complex(1.0, 2.0)"),
+        ("np_float", "0.25"),
+        ("np_int", "-7"),
+        ("np_bool", "true"),
+        ("np_array", "[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"),
+        ("np_dtype", "numpy.dtype(\"f2\", false, true)"),
+        ("a_range", "builtins.range(2, 9, 3)"),
+        ("raw", "bytes(8)"),
+        ("language_model.retro.sizes.2", "3"),
+        ("init_method", "torch.nn.init.xavier_normal_"),
+    ];
+    for (name, expected) in shown {
+        let value = checkpoint.lookup(&format!("args.{name}")).expect(name);
+        assert_eq!(value.to_string(), expected, "{name}");
+    }
+    assert_eq!(checkpoint.lookup("checkpoint_version").and_then(transship::Value::as_int), Some(2));
+}
+
+#[test]
+fn hugging_face_directories_hold_what_the_script_wrote() {
+    let mut checked = 0;
+    for case in std::fs::read_dir(data("hf")).expect("the test data") {
+        let folder = case.expect("an entry").path().join("expected");
+        let checkpoint = Checkpoint::open(&folder).expect("a good directory");
+        let table = std::fs::read(folder.join("tensors.json")).expect("the table of tensors");
+        let table: Json = serde_json::from_slice(&table).expect("it is JSON");
+        let mut stored = 0;
+        for (name, expected) in table["tensors"].as_object().expect("a table") {
+            if expected.get("alias_of").is_some() {
+                assert_eq!(checkpoint.tensor(name), None, "{name}");
+                continue;
+            }
+            let tensor = checkpoint.tensor(name).expect(name);
+            assert_eq!(tensor.shape, numbers(&expected["shape"]), "{name}");
+            let size = tensor.elements() * tensor.dtype.size() as u64;
+            assert_eq!(checkpoint.bytes(tensor).len() as u64, size, "{name}");
+            assert!(tensor.is_contiguous());
+            stored += 1;
+        }
+        assert_eq!(checkpoint.tensors().len(), stored);
+        assert_eq!(checkpoint.lookup("model_type").and_then(transship::Value::as_str), Some("gpt2"));
+        checked += stored;
+    }
+    assert!(checked > 100, "{checked}");
+}
+
+#[test]
+fn megatron_directories_of_the_test_data_open() {
+    for (case, format, layers) in [
+        ("legacy-v0-gpt2-tp1", "torch legacy stream", 2),
+        ("legacy-v3-gpt2-fp16-optim-tp1", "torch zip", 1),
+        ("legacy-v3-gpt2-tp1pp1", "torch zip", 2),
+    ] {
+        let checkpoint = Checkpoint::open(&data(&format!("megatron/{case}/ckpt"))).expect(case);
+        assert_eq!(checkpoint.format().to_string(), format);
+        assert_eq!(checkpoint.lookup("args.num_layers").and_then(transship::Value::as_int), Some(layers));
+    }
+}
+
+#[test]
+fn released_bytes_read_the_same() {
+    for file in [
+        "hf/d_v3_fp16_encoder_padded_flat/input/model_optim_rng.pt",
+        "hf/a_ngc_v0_fp16_zip/input/megatron_tiny_v0_0.zip",
+    ] {
+        let checkpoint = Checkpoint::open(&data(file)).expect(file);
+        for tensor in checkpoint.tensors() {
+            let before = checksum(&checkpoint, tensor);
+            checkpoint.release(tensor);
+            assert_eq!(checksum(&checkpoint, tensor), before, "{}", tensor.name);
+        }
+    }
+}

@@ -13,8 +13,7 @@ use crate::torch::TorchError;
 pub struct OpenError {
     /// The file or directory at fault, with the member where it is inside an archive.
     pub file: String,
-    /// What is wrong.
-    #[source]
+    /// What is wrong. It is part of this error's text, and so not its source.
     pub cause: Box<OpenCause>,
 }
 
@@ -104,7 +103,8 @@ pub enum OpenCause {
     },
     /// A member was chosen, but the file is no archive of checkpoints.
     #[error(
-        "member `{member}` was asked for, but the file is a {kind}, not a zip archive of checkpoints; leave the member out"
+        "member `{member}` was asked for, but the file is a {kind}, not a zip archive of checkpoints; \
+         leave the member out"
     )]
     NotArchive {
         /// The chosen member.
@@ -123,7 +123,8 @@ pub enum OpenCause {
     },
     /// The tracker file does not name an iteration.
     #[error(
-        "latest_checkpointed_iteration.txt should hold a number or `release`, but holds {content}; correct it, or give the directory of the iteration"
+        "latest_checkpointed_iteration.txt should hold a number or `release`, but holds {content}; correct \
+         it, or give the directory of the iteration"
     )]
     Tracker {
         /// What it holds.
@@ -131,7 +132,8 @@ pub enum OpenCause {
     },
     /// The iteration that the tracker file names is not there.
     #[error(
-        "latest_checkpointed_iteration.txt names {folder}, which is missing; fetch it, or give the directory of another iteration"
+        "latest_checkpointed_iteration.txt names {folder}, which is missing; fetch it, or give the \
+         directory of another iteration"
     )]
     NoIteration {
         /// Name of the missing directory.
@@ -139,7 +141,8 @@ pub enum OpenCause {
     },
     /// Several iterations, and nothing says which.
     #[error(
-        "it holds several iterations ({folders}) and no latest_checkpointed_iteration.txt says which; give one of their directories"
+        "it holds several iterations ({folders}) and no latest_checkpointed_iteration.txt says which; give \
+         one of their directories"
     )]
     Iterations {
         /// Names of the directories.
@@ -147,7 +150,8 @@ pub enum OpenCause {
     },
     /// The model is cut over several ranks.
     #[error(
-        "the model is cut over {count} ranks ({folders}), and merging ranks is not supported yet; merge them with Megatron-LM's tools first"
+        "the model is cut over {count} ranks ({folders}), and merging ranks is not supported yet; merge \
+         them with Megatron-LM's tools first"
     )]
     Ranks {
         /// How many.
@@ -157,7 +161,8 @@ pub enum OpenCause {
     },
     /// Two tensors have one dotted path.
     #[error(
-        "two tensors are both called `{name}`, as a key holds a dot or two keys read alike; rename one of them before saving"
+        "two tensors are both called `{name}`, as a key holds a dot or two keys read alike; rename one of \
+         them before saving"
     )]
     SameName {
         /// The name of both.

@@ -1,8 +1,8 @@
 //! Which file of a directory is the checkpoint.
 //!
 //! Megatron-LM's directories are `<root>/latest_checkpointed_iteration.txt`, `<root>/iter_0000100/` or
-//! `<root>/release/`, in it `mp_rank_00/`, in it `model_optim_rng.pt` (or `model_rng.pt`, as its distributed optimizer wrote in
-//! 2022). Hugging Face's hold `model.safetensors`, or an index of shards.
+//! `<root>/release/`, in it `mp_rank_00/`, in it `model_optim_rng.pt` (or `model_rng.pt`, as its distributed
+//! optimizer wrote in 2022). Hugging Face's hold `model.safetensors`, or an index of shards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,23 +111,44 @@ fn iteration(path: &Path) -> Result<PathBuf, OpenError> {
 
 /// The file of the only rank, or `None` where there are no directories of ranks.
 fn ranks(path: &Path, names: &[String]) -> Result<Option<Found>, OpenError> {
-    let ranks: Vec<&String> =
-        names.iter().filter(|n| n.starts_with("mp_rank_") && path.join(n).is_dir()).collect();
-    let model = |rank: &String| MODEL_FILES.iter().map(|f| path.join(rank).join(f)).find(|f| f.is_file());
-    // Directories with optimizer shards only are named like ranks.
-    let holding: Vec<(&String, PathBuf)> = ranks.iter().filter_map(|&r| model(r).map(|f| (r, f))).collect();
-    match &holding[..] {
+    match &holding(path, names)[..] {
         [(_, file)] => Ok(Some(Found::File(file.clone()))),
-        [] if ranks.is_empty() => Ok(None),
-        [] => {
+        [] if names.iter().any(|n| is_rank(path, n)) => {
             let looked_for = "model_optim_rng.pt and model_rng.pt in its mp_rank_* directories";
             let hint = "fetch them, or give the file itself".to_owned();
             Err(OpenError::at(path, OpenCause::NoCheckpoint { looked_for, hint }))
         }
+        [] => Ok(None),
         several => {
-            let folders: Vec<&str> = several.iter().map(|(r, _)| r.as_str()).collect();
+            let folders: Vec<&str> = several.iter().map(|(rank, _)| rank.as_str()).collect();
             let (count, folders) = (several.len(), listed(&folders));
             Err(OpenError::at(path, OpenCause::Ranks { count, folders }))
         }
     }
+}
+
+fn is_rank(path: &Path, name: &str) -> bool {
+    name.starts_with("mp_rank_") && path.join(name).is_dir()
+}
+
+/// The directories of ranks with a model, and its file. Some hold optimizer shards only.
+fn holding<'a>(path: &Path, names: &'a [String]) -> Vec<(&'a String, PathBuf)> {
+    let model = |rank: &String| MODEL_FILES.iter().map(|f| path.join(rank).join(f)).find(|f| f.is_file());
+    names.iter().filter(|n| is_rank(path, n)).filter_map(|n| model(n).map(|file| (n, file))).collect()
+}
+
+/// Names of the other ranks beside that of `file`, where it lies in the directory of one.
+///
+/// Directories that may not be listed count as empty: the file itself was opened.
+pub(super) fn other_ranks(file: &Path) -> Vec<String> {
+    // The real path has the directories' names, which the given one may lack: `model_optim_rng.pt`.
+    let Ok(real) = file.canonicalize() else { return Vec::new() };
+    let Some(rank) = real.parent() else { return Vec::new() };
+    let (Some(name), Some(iteration)) = (rank.file_name(), rank.parent()) else { return Vec::new() };
+    let name = name.to_string_lossy();
+    if !name.starts_with("mp_rank_") {
+        return Vec::new();
+    }
+    let names = names(iteration).unwrap_or_default();
+    holding(iteration, &names).into_iter().map(|(n, _)| n.clone()).filter(|n| *n != *name).collect()
 }

@@ -30,18 +30,29 @@ pub struct Checkpoint {
     format: Format,
     contents: Contents,
     by_name: HashMap<String, usize>,
+    other_ranks: Vec<String>,
 }
 
 impl Checkpoint {
     /// Opens a file or directory.
     ///
-    /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive; Megatron-LM
-    /// directories with one rank, at any level from the one of `latest_checkpointed_iteration.txt` down;
-    /// safetensors files; and Hugging Face directories. Formats are told apart by content. Names, shapes and plain data are read, tensor
-    /// data is not, save that deflated members are inflated to an unlinked temporary file.
+    /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive;
+    /// Megatron-LM directories with one rank, at any level from the one of
+    /// `latest_checkpointed_iteration.txt` down; safetensors files; and Hugging Face directories. Formats are told
+    /// apart by content. Names, shapes and plain data are read, tensor data is not, save that deflated members
+    /// are inflated to an unlinked temporary file.
     ///
     /// The file stays mapped as long as the checkpoint lives. Another program that shortens it meanwhile can
     /// end this one with a bus error, as with any mapped file.
+    ///
+    /// ```no_run
+    /// let checkpoint = transship::Checkpoint::open("megatron_lm_345m_v0.0.zip".as_ref())?;
+    /// for tensor in checkpoint.tensors() {
+    ///     println!("{} {} {:?}", tensor.name, tensor.dtype, tensor.shape);
+    /// }
+    /// println!("{:?}", checkpoint.lookup("args.num_layers"));
+    /// # Ok::<(), transship::OpenError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -66,7 +77,7 @@ impl Checkpoint {
                 return Err(OpenError::new(file, OpenCause::SameName { name: tensor.name.clone() }));
             }
         }
-        Ok(Checkpoint { path: path.to_owned(), file, format, contents, by_name })
+        Ok(Checkpoint { path: path.to_owned(), file, format, contents, by_name, other_ranks: Vec::new() })
     }
 
     /// What was opened.
@@ -80,6 +91,13 @@ impl Checkpoint {
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// Names of Megatron-LM's other ranks of this model (`mp_rank_01`, …), where one rank's file or directory was
+    /// opened and others lie beside it. Their tensors are not here.
+    #[must_use]
+    pub fn other_ranks(&self) -> &[String] {
+        &self.other_ranks
     }
 
     /// What kind of file it is.
@@ -124,6 +142,12 @@ impl Checkpoint {
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
         self.storage(tensor).region.bytes()
+    }
+
+    /// Tells the operating system that the tensor's bytes are not needed for now, so that what was read does not
+    /// count as this program's memory. They can be read again at any time.
+    pub fn release(&self, tensor: &Tensor) {
+        self.storage(tensor).region.release(tensor.byte_range());
     }
 
     /// The plain data: of a torch file its whole top-level value, with tensors by index; beside safetensors files a map

@@ -12,7 +12,7 @@ use crate::torch;
 use super::error::{OpenCause, OpenError, listed};
 use super::folder::{config_documents, read_json};
 use super::format::{Format, FormatKind};
-use super::locate::{Found, locate};
+use super::locate::{Found, locate, other_ranks};
 use super::{Checkpoint, OpenOptions};
 
 /// Where NVIDIA's published archives keep the model.
@@ -29,7 +29,9 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Ope
             if opened.format.kind == FormatKind::Safetensors && opened.format.member.is_none() {
                 opened.contents.documents = config_documents(parent(&file))?;
             }
-            Checkpoint::new(path, opened.file, opened.format, opened.contents)
+            let mut checkpoint = Checkpoint::new(path, opened.file, opened.format, opened.contents)?;
+            checkpoint.other_ranks = other_ranks(&file);
+            Ok(checkpoint)
         }
         Found::Index(file) => {
             let name = file.display().to_string();

@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn shows_little_and_converts_all() {
-        let json = json!({"a": [1, 2, 3, 4, 5, 6, 7, [8, [9]]], "b": {"c": {"d": 1}}, "e": 18_446_744_073_709_551_615_u64});
+        let json = json!({"a": [1, 2, 3, 4, 5, 6, 7, [8, [9]]], "b": {"c": {"d": 1}}, "e": u64::MAX});
         let value = Value::from(&json);
         assert_eq!(
             value.to_string(),

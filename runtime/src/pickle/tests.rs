@@ -82,8 +82,14 @@ fn numbers() {
 #[test]
 fn strings_of_every_protocol() {
     assert_eq!(shown(b"(S'a\\n'\nT\x02\0\0\0bcU\x01dt."), r#"(old"a\n", old"bc", old"d")"#);
-    assert_eq!(shown(b"(V\\u20ac\nX\x01\0\0\0e\x8c\x01f\x8d\x01\0\0\0\0\0\0\0gt."), r#"("€", "e", "f", "g")"#);
-    assert_eq!(shown(b"(B\x01\0\0\0hC\x01i\x8e\x01\0\0\0\0\0\0\0j\x96\x01\0\0\0\0\0\0\0kt."), r#"(b"h", b"i", b"j", b"k")"#);
+    assert_eq!(
+        shown(b"(V\\u20ac\nX\x01\0\0\0e\x8c\x01f\x8d\x01\0\0\0\0\0\0\0gt."),
+        r#"("€", "e", "f", "g")"#
+    );
+    assert_eq!(
+        shown(b"(B\x01\0\0\0hC\x01i\x8e\x01\0\0\0\0\0\0\0j\x96\x01\0\0\0\0\0\0\0kt."),
+        r#"(b"h", b"i", b"j", b"k")"#
+    );
     assert_eq!(root(b"T\x01\0\0\0\xff."), Node::ByteStr(Arc::from([0xff])));
     assert_eq!(failure(b"Sx\n."), (0, "STRING", PickleErrorKind::Argument("not a quoted string")));
 }
@@ -160,12 +166,27 @@ fn names_and_calls_stay_what_they_are() {
     assert_eq!(shown(b"(cm\nn\nK\x01o."), "m.n(1)");
     assert_eq!(shown(b"cm\nn\n)R(K\x01e(K\x02K\x03u\x85."), "(m.n()+[1]+{2: 3})");
     assert_eq!(shown(b"cm\nn\n)RK\x01bK\x02b."), "m.n()|1|2");
-    assert_eq!(shown(b"(\x82\x01\x83\x02\0\x84\x03\0\0\0t."), "(copyreg.extension.1, copyreg.extension.2, copyreg.extension.3)");
-    assert_eq!(shown(b"(c__builtin__\nset\nccopy_reg\n_reconstructor\nt."), "(builtins.set, copyreg._reconstructor)");
+    assert_eq!(
+        shown(b"(\x82\x01\x83\x02\0\x84\x03\0\0\0t."),
+        "(copyreg.extension.1, copyreg.extension.2, copyreg.extension.3)"
+    );
+    assert_eq!(
+        shown(b"(c__builtin__\nset\nccopy_reg\n_reconstructor\nt."),
+        "(builtins.set, copyreg._reconstructor)"
+    );
     assert_eq!(shown(b"(P7\nK\x08Qt."), r#"(<"7">, <8>)"#);
-    assert_eq!(failure(b"cm\nn\nNR."), (6, "REDUCE", PickleErrorKind::Argument("the arguments are no tuple")));
-    assert_eq!(failure(b"cm\nn\n)N\x92."), (7, "NEWOBJ_EX", PickleErrorKind::Argument("the named arguments are no dictionary")));
-    assert_eq!(failure(b"NN\x93."), (2, "STACK_GLOBAL", PickleErrorKind::Argument("a name that is no string")));
+    assert_eq!(
+        failure(b"cm\nn\nNR."),
+        (6, "REDUCE", PickleErrorKind::Argument("the arguments are no tuple"))
+    );
+    assert_eq!(
+        failure(b"cm\nn\n)N\x92."),
+        (7, "NEWOBJ_EX", PickleErrorKind::Argument("the named arguments are no dictionary"))
+    );
+    assert_eq!(
+        failure(b"NN\x93."),
+        (2, "STACK_GLOBAL", PickleErrorKind::Argument("a name that is no string"))
+    );
     assert_eq!(failure(b"]Nb."), (2, "BUILD", PickleErrorKind::Target("a list")));
     assert_eq!(failure(b"(o."), (1, "OBJ", PickleErrorKind::Stack));
 }
@@ -190,7 +211,8 @@ fn pickles_follow_one_another() {
 
 #[test]
 fn nesting_needs_no_recursion() {
-    let deep = [vec![opcode::EMPTY_LIST; 1 << 18], vec![opcode::APPEND; (1 << 18) - 1], vec![opcode::STOP]].concat();
+    let deep =
+        [vec![opcode::EMPTY_LIST; 1 << 18], vec![opcode::APPEND; (1 << 18) - 1], vec![opcode::STOP]].concat();
     assert!(matches!(root(&deep), Node::List(items) if items.len() == 1));
 }
 

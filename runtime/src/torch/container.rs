@@ -3,14 +3,12 @@
 //! `<root>/data.pkl` is a pickle whose persistent ids name the records `<root>/data/<key>`; `<root>/byteorder` says
 //! how numbers lie in them. The root is any name; records are stored, unless someone packed them again.
 
-use std::collections::HashMap;
-
 use crate::archive::{Archive, Entry};
 use crate::pickle;
 use crate::tensor::Contents;
 
 use super::error::TorchError;
-use super::storages::{Record, Storages};
+use super::storages::{Keeping, Storages};
 use super::walk;
 
 /// The entries that are the pickle of a torch file: `data.pkl`, under any root.
@@ -49,17 +47,11 @@ pub(crate) fn read(archive: &Archive, entry: &Entry, file: &str) -> Result<Conte
     if order.is_some() {
         check_order(next().bytes(), root)?;
     }
-    let mut records = HashMap::with_capacity(keyed.len());
-    for entry in keyed {
-        let key = entry.name[data.len()..].to_owned();
-        let place = format!("record data/{key} of storage {key}");
-        let file = format!("{file}!data/{key}");
-        records.insert(key, Record { region: next(), place, file });
-    }
+    let regions = keyed.iter().map(|e| (e.name[data.len()..].to_owned(), next())).collect();
     let input = pickle_bytes.bytes();
     let pickle =
         pickle::read(input, 0).map_err(|source| TorchError::Pickle { place: entry.name.clone(), source })?;
-    walk::contents(&pickle, Storages::new(records), input.len())
+    walk::contents(&pickle, Storages::new(file, Keeping::Records, regions), input.len())
 }
 
 fn check_order(order: &[u8], root: &str) -> Result<(), TorchError> {

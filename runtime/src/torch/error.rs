@@ -30,7 +30,8 @@ pub enum TorchError {
     BigEndian,
     /// A storage is shorter than what lies in it.
     #[error(
-        "{place} has {length} bytes, but {elements} need {needed}; the file is damaged or truncated: fetch it again"
+        "{place} has {length} bytes, but {elements} need {needed}; the file is damaged or truncated: fetch \
+         it again"
     )]
     Short {
         /// The storage, by its record where it has one.
@@ -60,7 +61,8 @@ pub enum TorchError {
     },
     /// The plain data is nested too deeply.
     #[error(
-        "the data at `{path}` is nested deeper than {limit} levels; no training code writes that: do not trust the file"
+        "the data at `{path}` is nested deeper than {limit} levels; no training code writes that: do not \
+         trust the file"
     )]
     Deep {
         /// Path to the place, cut off.
@@ -79,7 +81,8 @@ pub enum TorchError {
     },
     /// A tensor's path is too long.
     #[error(
-        "the tensor at `{path}…` has a name longer than {limit} bytes; no training code writes that: do not trust the file"
+        "the tensor at `{path}…` has a name longer than {limit} bytes; no training code writes that: do \
+         not trust the file"
     )]
     LongName {
         /// Start of the path.

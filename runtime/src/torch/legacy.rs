@@ -10,7 +10,7 @@ use crate::storage::Region;
 use crate::tensor::Contents;
 
 use super::error::TorchError;
-use super::storages::{Kind, Record, StorageRef, Storages, storage_ref};
+use super::storages::{Keeping, Kind, StorageRef, Storages, storage_ref};
 use super::walk;
 
 /// 0x1950a86a20f9469cfc6c, as protocols 2 and later write it and as protocols 0 and 1 do.
@@ -33,7 +33,8 @@ pub(crate) fn looks_like(head: &[u8]) -> bool {
 ///
 /// # Errors
 ///
-/// Damage to one of the pickles, big-endian numbers, a file that ends early, and tensors that do not fit their storages.
+/// Damage to one of the pickles, big-endian numbers, a file that ends early, and tensors that do not fit their
+/// storages.
 pub(crate) fn read(region: &Region, file: &str) -> Result<Contents, TorchError> {
     let input = region.bytes();
     let mut at = 0;
@@ -55,8 +56,8 @@ pub(crate) fn read(region: &Region, file: &str) -> Result<Contents, TorchError> 
     check_order(&system)?;
     let (start, object) = next("object")?;
     let (_, keys) = next("list of storage keys")?;
-    let records = read_storages(region, &keys, &object, file)?;
-    walk::contents(&object, Storages::new(records), object.end - start)
+    let regions = read_storages(region, &keys, &object)?;
+    walk::contents(&object, Storages::new(file, Keeping::Stream, regions), object.end - start)
 }
 
 fn malformed(place: &str, what: String) -> TorchError {
@@ -101,13 +102,12 @@ fn read_storages(
     region: &Region,
     keys: &Pickle,
     object: &Pickle,
-    file: &str,
-) -> Result<HashMap<String, Record>, TorchError> {
+) -> Result<HashMap<String, Region>, TorchError> {
     let references = references(object)?;
     let list = keys
         .sequence(keys.root)
         .ok_or_else(|| malformed("the list of storage keys", "no list".to_owned()))?;
-    let mut records = HashMap::with_capacity(list.len());
+    let mut regions = HashMap::with_capacity(list.len());
     let mut at = keys.end as u64;
     for &key in list {
         let key = match (keys.text(key), keys.int(key)) {
@@ -139,13 +139,12 @@ fn read_storages(
             ));
         }
         let part = region.slice(at + 8..at + needed).ok_or_else(|| short(left, needed))?;
-        let record = Record { region: part, place, file: format!("{file}!storage {key}") };
-        if records.insert(key.clone(), record).is_some() {
+        if regions.insert(key.clone(), part).is_some() {
             return Err(malformed(&format!("storage {key}"), "in the list of keys twice".to_owned()));
         }
         at += needed;
     }
-    Ok(records)
+    Ok(regions)
 }
 
 /// The number at `at`, where 8 bytes were found to be left.

@@ -6,7 +6,7 @@ use crate::document::Value;
 use crate::pickle::{Node, NodeId, Pickle};
 
 /// Longest array that becomes a list of numbers; random number generators have 624.
-const MAX_ELEMENTS: usize = 1 << 16;
+const MAX_ELEMENTS: usize = 1 << 12;
 
 /// NumPy stops at 64 dimensions.
 const MAX_DIMS: usize = 64;

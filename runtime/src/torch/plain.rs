@@ -36,25 +36,18 @@ impl Walk<'_> {
                 self.numpy_array(instance)
             }
             "numpy.core.numeric._frombuffer" | "numpy._core.numeric._frombuffer" => self.numpy_buffer(args),
-            _ => Ok(self.constant(name, args, instance)),
+            "_codecs.encode" | "builtins.bytes" | "builtins.bytearray" => {
+                Ok(self.encoded(args, NESTED_BYTES)?.map(Value::Bytes))
+            }
+            "_io.BytesIO" | "io.BytesIO" => self.stream(args, instance),
+            _ => Ok(self.constant(name, args)),
         }
     }
 
     /// Values that hold no others.
-    fn constant(&self, name: &str, args: &[NodeId], instance: &Instance) -> Option<Value> {
+    fn constant(&self, name: &str, args: &[NodeId]) -> Option<Value> {
         let text = |at: usize| args.get(at).and_then(|&id| self.pickle.text(id));
         match name {
-            "_codecs.encode" | "builtins.bytes" | "builtins.bytearray" => {
-                self.encoded(args, NESTED_BYTES).map(Value::Bytes)
-            }
-            "_io.BytesIO" | "io.BytesIO" => {
-                let state = instance.states.last().and_then(|&id| self.pickle.sequence(id));
-                let content = state.and_then(|s| s.first()).or(args.first());
-                match content {
-                    Some(&id) => self.content(id).map(Value::Bytes),
-                    None => Some(Value::Bytes(Arc::from([]))),
-                }
-            }
             // An attribute of a class, such as an enum's member: a longer name.
             "builtins.getattr" => {
                 let owner = self.pickle.global(*args.first()?)?;
@@ -120,39 +113,44 @@ impl Walk<'_> {
         self.opaque(class.clone(), args, instance).map(Some)
     }
 
+    /// The content of a stream in memory: its state, or what it was made from.
+    fn stream(&mut self, args: &[NodeId], instance: &Instance) -> Result<Option<Value>, TorchError> {
+        let state = instance.states.last().and_then(|&id| self.pickle.sequence(id));
+        match state.and_then(|s| s.first()).or(args.first()) {
+            Some(&id) => Ok(self.content(id, NESTED_BYTES)?.map(Value::Bytes)),
+            None => Ok(Some(Value::Bytes(Arc::from([])))),
+        }
+    }
+
     /// The bytes of `bytes(…)`, `bytearray(…)` and `codecs.encode(text, "latin1")`.
-    fn encoded(&self, args: &[NodeId], depth: usize) -> Option<Arc<[u8]>> {
-        match *args {
-            [] => Some(Arc::from([])),
-            [content] => self.nested_content(content, depth),
-            [content, encoding] => {
-                let text = self.pickle.text(content)?;
-                match self.pickle.text(encoding)? {
-                    "latin1" | "latin-1" | "iso-8859-1" => {
-                        text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
-                    }
-                    "utf-8" | "utf8" | "ascii" => Some(text.as_bytes().into()),
-                    _ => None,
-                }
+    fn encoded(&mut self, args: &[NodeId], depth: usize) -> Result<Option<Arc<[u8]>>, TorchError> {
+        let (content, encoding) = match *args {
+            [] => return Ok(Some(Arc::from([]))),
+            [content] => return self.content(content, depth),
+            [content, encoding] => (self.pickle.text(content), self.pickle.text(encoding)),
+            _ => return Ok(None),
+        };
+        let (Some(text), Some(encoding)) = (content, encoding) else { return Ok(None) };
+        // One text may be encoded any number of times.
+        self.spend(text.len() / 16)?;
+        Ok(match encoding {
+            "latin1" | "latin-1" | "iso-8859-1" => {
+                text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
             }
+            "utf-8" | "utf8" | "ascii" => Some(text.as_bytes().into()),
             _ => None,
-        }
+        })
     }
 
-    /// The bytes of a bytes object, however the protocol wrote it.
-    fn content(&self, id: NodeId) -> Option<Arc<[u8]>> {
-        self.nested_content(id, NESTED_BYTES)
-    }
-
-    fn nested_content(&self, id: NodeId, depth: usize) -> Option<Arc<[u8]>> {
-        if let Node::Instance(instance) = self.pickle.node(id) {
-            let maker = self.pickle.global(instance.callee)?;
-            if !matches!(&**maker, "_codecs.encode" | "builtins.bytes" | "builtins.bytearray") {
-                return None;
-            }
-            return self.encoded(self.pickle.sequence(instance.args)?, depth.checked_sub(1)?);
+    /// The bytes of a bytes object, however the protocol wrote it: as itself, or as calls, at most `depth` of them.
+    fn content(&mut self, id: NodeId, depth: usize) -> Result<Option<Arc<[u8]>>, TorchError> {
+        let pickle = self.pickle;
+        let Node::Instance(instance) = pickle.node(id) else { return Ok(pickle.bytes(id).cloned()) };
+        let maker = pickle.global(instance.callee).map_or("", |name| name);
+        if depth == 0 || !matches!(maker, "_codecs.encode" | "builtins.bytes" | "builtins.bytearray") {
+            return Ok(None);
         }
-        self.pickle.bytes(id).cloned()
+        self.encoded(pickle.sequence(instance.args).unwrap_or(&[]), depth - 1)
     }
 
     fn path_of(&self, args: &[NodeId], separator: &str) -> Option<Value> {
@@ -169,10 +167,10 @@ impl Walk<'_> {
 
     fn numpy_scalar(&mut self, args: &[NodeId]) -> Result<Option<Value>, TorchError> {
         let &[dtype, content] = args else { return Ok(None) };
-        let (Some(dtype), Some(content)) = (numpy::dtype(self.pickle, dtype), self.content(content)) else {
-            return Ok(None);
-        };
-        Ok(numpy::number(dtype, &content))
+        let content = self.content(content, NESTED_BYTES)?;
+        Ok(numpy::dtype(self.pickle, dtype)
+            .zip(content)
+            .and_then(|(kind, bytes)| numpy::number(kind, &bytes)))
     }
 
     /// An array as `_reconstruct` and a state of (version, shape, dtype, Fortran order, content) write it.
@@ -199,10 +197,11 @@ impl Walk<'_> {
         let sizes: Option<Vec<usize>> = self.pickle.sequence(shape).and_then(|sizes| {
             sizes.iter().map(|&n| self.pickle.int(n).and_then(|n| usize::try_from(n).ok())).collect()
         });
-        let known = numpy::dtype(self.pickle, dtype).zip(self.content(content)).zip(sizes);
+        let content = self.content(content, NESTED_BYTES)?;
+        let known = numpy::dtype(self.pickle, dtype).zip(content).zip(sizes);
         let Some(((kind, bytes), sizes)) = known else { return Ok(None) };
-        self.spend(bytes.len() / kind.size)?;
         if let Some(numbers) = numpy::array(kind, &bytes, &sizes, fortran) {
+            self.spend(bytes.len() / kind.size)?;
             return Ok(Some(numbers));
         }
         // Too large to be a document, or inconsistent: kept as bytes.

@@ -143,7 +143,7 @@ impl Placed<'_> {
         let overflow = || wrong("its extent overflows 64 bits".to_owned());
         let key = &self.storage.key;
         let missing = || TorchError::NoStorage { key: key.clone(), name: self.name.to_owned() };
-        let record = storages.record(key).ok_or_else(missing)?;
+        let length = storages.region(key).ok_or_else(missing)?.len();
 
         let whole = self.storage.elements.checked_mul(self.storage.kind.size).ok_or_else(overflow)?;
         let size = self.dtype.size() as u64;
@@ -160,16 +160,15 @@ impl Placed<'_> {
         let offset = start.checked_add(self.offset).ok_or_else(overflow)?;
         let needed = start.checked_add(end).and_then(|end| end.checked_mul(size)).ok_or_else(overflow)?;
         let short = |elements: String, needed| {
-            let (place, length) = (record.place.clone(), record.region.len());
-            Err(TorchError::Short { place, length, elements, needed })
+            Err(TorchError::Short { place: storages.place(key), length, elements, needed })
         };
-        if needed > record.region.len() {
+        if needed > length {
             return short(self.describe(), needed);
         }
         if end > available {
             return Err(wrong(format!("it ends at element {end} of a storage of {available}")));
         }
-        if whole > record.region.len() {
+        if whole > length {
             return short(
                 format!("its {} {} elements", self.storage.elements, self.storage.kind.name),
                 whole,

@@ -69,6 +69,9 @@ fn kind(class: &str) -> Option<Kind> {
     Some(Kind { name, dtype: dtype(name), size })
 }
 
+/// Longest key of a storage; torch's are numbers.
+const MAX_KEY: usize = 256;
+
 /// What a persistent id says of a storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StorageRef {
@@ -92,6 +95,9 @@ pub(super) fn storage_ref(pickle: &Pickle, id: NodeId) -> Result<StorageRef, Str
     let class = pickle.global(*class).ok_or("its storage has no class")?;
     let kind = kind(class).ok_or_else(|| format!("its storage has the unknown class {class}"))?;
     let key = match (pickle.text(*key), pickle.int(*key)) {
+        (Some(text), _) if text.len() > MAX_KEY => {
+            return Err(format!("the key of its storage has {} characters", text.len()));
+        }
         (Some(text), _) => text.to_owned(),
         (None, Some(number)) => number.to_string(),
         (None, None) => return Err("its storage has no key".to_owned()),
@@ -108,32 +114,42 @@ pub(super) fn storage_ref(pickle: &Pickle, id: NodeId) -> Result<StorageRef, Str
     Ok(StorageRef { key, kind, elements, view })
 }
 
-/// Bytes of the file that hold one storage.
-#[derive(Debug)]
-pub(super) struct Record {
-    pub(super) region: Region,
-    /// For messages: `record data/3 of storage 3`.
-    pub(super) place: String,
-    /// For display: `x.pt!data/3`.
-    pub(super) file: String,
+/// How a file keeps its storages, for names in messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Keeping {
+    /// As records of a zip archive.
+    Records,
+    /// One after the other in a stream.
+    Stream,
 }
 
 /// The storages of a file; those that tensors use get ids in the order of first use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Storages {
-    records: HashMap<String, Record>,
+    /// Name of the file, for display.
+    file: String,
+    keeping: Keeping,
+    regions: HashMap<String, Region>,
     ids: HashMap<String, StorageId>,
     used: Vec<Storage>,
 }
 
 impl Storages {
-    /// Storages by key.
-    pub(super) fn new(records: HashMap<String, Record>) -> Storages {
-        Storages { records, ids: HashMap::new(), used: Vec::new() }
+    /// The storages of `file`, with their bytes by key.
+    pub(super) fn new(file: &str, keeping: Keeping, regions: HashMap<String, Region>) -> Storages {
+        Storages { file: file.to_owned(), keeping, regions, ids: HashMap::new(), used: Vec::new() }
     }
 
-    pub(super) fn record(&self, key: &str) -> Option<&Record> {
-        self.records.get(key)
+    pub(super) fn region(&self, key: &str) -> Option<&Region> {
+        self.regions.get(key)
+    }
+
+    /// The storage's name in messages.
+    pub(super) fn place(&self, key: &str) -> String {
+        match self.keeping {
+            Keeping::Records => format!("record data/{key} of storage {key}"),
+            Keeping::Stream => format!("storage {key}"),
+        }
     }
 
     /// The id of the storage under `key`, or `None` where the file has no such storage.
@@ -141,11 +157,14 @@ impl Storages {
         if let Some(&id) = self.ids.get(key) {
             return Some(id);
         }
-        let record = self.records.get(key)?;
+        let region = self.regions.get(key)?.clone();
         let id = StorageId(self.used.len());
-        let (key, file, region) = (key.to_owned(), record.file.clone(), record.region.clone());
-        self.ids.insert(key.clone(), id);
-        self.used.push(Storage { key, file, region, tensors: Vec::new() });
+        let file = match self.keeping {
+            Keeping::Records => format!("{}!data/{key}", self.file),
+            Keeping::Stream => format!("{}!storage {key}", self.file),
+        };
+        self.ids.insert(key.to_owned(), id);
+        self.used.push(Storage { key: key.to_owned(), file, region, tensors: Vec::new() });
         Some(id)
     }
 

@@ -10,7 +10,7 @@ use crate::pickle;
 use crate::tensor::Contents;
 
 use super::error::TorchError;
-use super::storages::Storages;
+use super::storages::{Keeping, Storages};
 use super::walk;
 
 const CORPUS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/pickles/corpus.txt"));
@@ -18,7 +18,7 @@ const CORPUS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests
 fn contents(input: &[u8]) -> Result<Contents, TorchError> {
     let pickle = pickle::read(input, 0)
         .map_err(|source| TorchError::Pickle { place: "the pickle".to_owned(), source })?;
-    walk::contents(&pickle, Storages::new(HashMap::new()), input.len())
+    walk::contents(&pickle, Storages::new("x.pt", Keeping::Records, HashMap::new()), input.len())
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -47,7 +47,7 @@ fn corpus_cut_anywhere_is_an_error() {
         let pickled = unhex(line.split(' ').nth(2).expect("the pickle"));
         let step = (pickled.len() / 64).max(1);
         for end in (0..pickled.len()).step_by(step) {
-            assert!(contents(&pickled[..end]).is_err(), "{} bytes of {line}", end);
+            assert!(contents(&pickled[..end]).is_err(), "{end} bytes of {line}");
         }
     }
 }
@@ -73,38 +73,74 @@ fn shared_objects_do_not_explode() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
+/// A text of a megabyte, memoized as entry 0, and a list of 300,000 objects that `part` makes of it.
+fn repeated(part: &[u8]) -> Vec<u8> {
+    let text = [b"X\0\0\x10\0".to_vec(), vec![b'k'; 1 << 20], b"q\0".to_vec()].concat();
+    [
+        text,
+        b"cm\nn\nq\x01c_codecs\nencode\nq\x02X\x06\0\0\0latin1q\x03]".to_vec(),
+        part.repeat(300_000),
+        b".".to_vec(),
+    ]
+    .concat()
+}
+
 #[test]
-fn one_long_key_does_not_explode() {
-    // A key of a megabyte, memoized, in 300,000 dictionaries of a list: a name would be a megabyte each.
-    let mut input = b"X\0\0\x10\0".to_vec();
-    input.extend(vec![b'k'; 1 << 20]);
-    input.extend(b"q\0]");
-    for _ in 0..300_000 {
-        input.extend(b"}h\0}h\0NsNss"[..8].iter());
-        input.extend(b"a");
+fn one_long_text_does_not_explode() {
+    let parts: [(&str, &[u8]); 4] = [
+        ("a key", b"}h\0Nsa"),
+        ("keys inside keys", b"}h\0}h\0Nssa"),
+        ("an attribute", b"h\x01)R}h\0Nsba"),
+        ("encoded bytes", b"h\x02h\0h\x03\x86Ra"),
+    ];
+    for (name, part) in parts {
+        let input = repeated(part);
+        let start = Instant::now();
+        let error = contents(&input).expect_err("300,000 megabytes");
+        assert!(matches!(error, TorchError::Explodes { .. }), "{name}: {error}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
     }
-    input.push(b'.');
-    let start = Instant::now();
-    let _ = contents(&input);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // The same text as a value costs nothing.
+    assert!(contents(&repeated(b"h\0a")).is_ok());
 }
 
 #[test]
 fn deep_nesting_is_an_error() {
-    let nested = |levels: usize| [vec![b']'; levels], vec![b'a'; levels - 1], vec![b'.']].concat();
-    assert!(contents(&nested(100)).is_ok());
-    let error = contents(&nested(100_000)).expect_err("too deep");
-    assert!(matches!(error, TorchError::Deep { .. }), "{error}");
+    let kinds: [(&str, &[u8], &[u8]); 4] = [
+        ("lists", b"]", b"a"),
+        ("dictionaries", b"}U\x01k", b"s"),
+        ("calls", b"cm\nn\n", b"\x85R"),
+        ("states", b"cm\nn\n)R}U\x01k", b"sb"),
+    ];
+    for (name, open, close) in kinds {
+        let nested = |levels: usize| {
+            [open.repeat(levels), b"N".to_vec(), close.repeat(levels), b".".to_vec()].concat()
+        };
+        // An object and its state are two levels.
+        assert!(contents(&nested(60)).is_ok(), "{name}");
+        let error = contents(&nested(100_000)).expect_err("too deep");
+        assert!(matches!(error, TorchError::Deep { .. }), "{name}: {error}");
+    }
 }
 
 #[test]
 fn numpy_values_are_decoded() {
     // numpy.float32(1.5), and numpy.arange(6, dtype="<i2").reshape(2, 3), as NumPy 2 pickles them with protocol 2.
-    let dtype = |name: &str| [b"cnumpy\ndtype\nX\x02\0\0\0", name.as_bytes(), b"\x89\x88\x87R(K\x03X\x01\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"].concat();
-    let scalar = [b"cnumpy._core.multiarray\nscalar\n".to_vec(), dtype("f4"), b"C\x04\0\0\xc0\x3f\x86R.".to_vec()].concat();
+    let dtype = |name: &str| {
+        [
+            b"cnumpy\ndtype\nX\x02\0\0\0",
+            name.as_bytes(),
+            b"\x89\x88\x87R(K\x03X\x01\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb",
+        ]
+        .concat()
+    };
+    let scalar =
+        [b"cnumpy._core.multiarray\nscalar\n".to_vec(), dtype("f4"), b"C\x04\0\0\xc0\x3f\x86R.".to_vec()]
+            .concat();
     assert_eq!(contents(&scalar).expect("a scalar").documents, Value::Float(1.5));
     let array = |shape: &[u8], content: &[u8]| {
-        let start = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\x01b\x87R(K\x01".to_vec();
+        let start =
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\x01b\x87R(K\x01".to_vec();
         [start, shape.to_vec(), dtype("i2"), b"\x89".to_vec(), content.to_vec(), b"tb.".to_vec()].concat()
     };
     let six = b"C\x0c\0\0\x01\0\x02\0\x03\0\x04\0\x05\0";

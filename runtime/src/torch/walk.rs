@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
+use indexmap::IndexMap;
+
 use crate::document::{Key, Map, Object, Value};
 use crate::pickle::{Instance, Node, NodeId, Pickle};
 use crate::tensor::{Contents, Tensor, Unsupported};
@@ -17,6 +19,11 @@ const MAX_DEPTH: usize = 128;
 
 /// Longest name of a tensor, in bytes.
 const MAX_NAME: usize = 4096;
+
+/// Values that even the smallest pickle may come to.
+///
+/// A pickle that repeats no container comes to at most one value a byte, so twice its length, and this, is plenty.
+const BASE_BUDGET: usize = 1_000_000;
 
 /// Reads everything reachable from the pickle's root. `input_len` is the length of the pickle in bytes.
 ///
@@ -36,7 +43,7 @@ pub(super) fn contents(
         path: String::new(),
         open: HashSet::new(),
         views: HashMap::new(),
-        budget: pickle.nodes().len().saturating_mul(4).saturating_add(input_len / 8).saturating_add(100_000),
+        budget: input_len.saturating_mul(2).saturating_add(BASE_BUDGET),
         name_budget: input_len.saturating_mul(64).saturating_add(1 << 24),
     };
     let documents = walk.value(pickle.root)?;
@@ -151,20 +158,18 @@ impl Walk<'_> {
     }
 
     pub(super) fn map(&mut self, entries: &[(NodeId, NodeId)]) -> Result<Map, TorchError> {
-        let mut map = Map::new();
         // Of a key that was set twice only the last value exists; its tensors alone are listed.
-        let mut last = HashMap::with_capacity(entries.len());
-        let mut keys = Vec::with_capacity(entries.len());
-        for (at, &(key, _)) in entries.iter().enumerate() {
-            let key = self.key(key, at)?;
-            last.insert(key.clone(), at);
-            keys.push(key);
+        let mut last = IndexMap::with_capacity(entries.len());
+        for (at, &(key, value)) in entries.iter().enumerate() {
+            last.insert(self.key(key, at)?, value);
         }
-        for key in keys {
-            if let Some(at) = last.remove(&key) {
-                let value = self.member(&key.to_string(), entries[at].1)?;
-                map.insert(key, value);
-            }
+        let mut map = Map::with_capacity(last.len());
+        for (key, value) in last {
+            let value = match &key {
+                Key::Str(text) | Key::Other(text) => self.member(text, value)?,
+                Key::Int(number) => self.member(&number.to_string(), value)?,
+            };
+            map.insert(key, value);
         }
         Ok(map)
     }
@@ -185,7 +190,7 @@ impl Walk<'_> {
             }
         };
         if let Key::Str(text) = &key {
-            self.spend(text.len() / 64)?;
+            self.spend(text.len() / 16)?;
         }
         Ok(key)
     }
@@ -206,6 +211,7 @@ impl Walk<'_> {
                 view
             }
         };
+        self.spend(8 + 2 * view.shape.len())?;
         let shape = view.shape.clone();
         match &view.element {
             Element::Known { dtype, strides, offset, storage } => {
