@@ -10,7 +10,7 @@ use crate::DType;
 /// A tensor to be written: row-major, little-endian.
 #[derive(Clone, Debug)]
 pub struct TargetTensor<'a> {
-    /// Its name in the target checkpoint.
+    /// Tells it from all other tensors of the target checkpoint.
     pub name: String,
     /// Its element type.
     pub dtype: DType,
