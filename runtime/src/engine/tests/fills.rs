@@ -8,7 +8,7 @@ use crate::engine::normal::standard_normal;
 use crate::engine::{Content, CopyError, Fill, Mean, PreparedTensor, Region, Rows, Scratch, TargetTensor};
 
 fn filled(dtype: DType, shape: &[usize], fill: Fill<'_>) -> Result<Vec<u8>, CopyError> {
-    PreparedTensor::new(&tensor(dtype, shape, fill))?.to_bytes()
+    Ok(PreparedTensor::new(&tensor(dtype, shape, fill))?.to_bytes())
 }
 
 fn tensor<'a>(dtype: DType, shape: &[usize], fill: Fill<'a>) -> TargetTensor<'a> {

@@ -59,7 +59,7 @@ fn the_reference_reader_finds_every_tensor() {
                 let tensor = by_name[name.as_str()];
                 let shape: Vec<u64> = view.shape().iter().map(|&size| size as u64).collect();
                 assert_eq!(shape, tensor.shape, "{name}");
-                let expected = PreparedTensor::new(tensor).unwrap().to_bytes().unwrap();
+                let expected = PreparedTensor::new(tensor).unwrap().to_bytes();
                 assert!(view.data() == expected, "{name}");
                 bytes_found += view.data().len() as u64;
                 found += 1;
