@@ -82,12 +82,36 @@ impl LoopNest {
         }
         let mut marks = vec![0u64; span / 64 + 1];
         let mut distinct = true;
-        each_element(Part { source: 0, target: 0, loops: &self.loops }, &mut |_, target| {
+        let whole = Part { source: 0, target: 0, loops: &self.loops };
+        each_element(whole, &mut |_, target| {
             let bit = 1u64 << (target % 64);
             distinct &= marks[target / 64] & bit == 0;
             marks[target / 64] |= bit;
         });
         distinct
+    }
+
+    /// The largest number that divides `other` and cuts this nest's target into whole aligned blocks.
+    pub(super) fn block(&self, other: usize) -> usize {
+        let runs = match self.loops.split_last() {
+            Some((&Loop { count, target: 1, .. }, outer)) => {
+                outer.iter().fold(count, |block, axis| gcd(block, axis.target))
+            }
+            // Elements on their own.
+            _ => 1,
+        };
+        gcd(gcd(other, self.target), runs)
+    }
+
+    /// Calls `each` with the number of every target block of `block` elements, which must divide the nest's own.
+    pub(super) fn each_block(&self, block: usize, each: &mut dyn FnMut(usize)) {
+        let blocks = |axis: &Loop| match axis.target {
+            1 => Loop { count: axis.count / block, ..*axis },
+            step => Loop { target: step / block, ..*axis },
+        };
+        let loops: Vec<Loop> = self.loops.iter().map(blocks).collect();
+        let part = Part { source: self.source, target: self.target / block, loops: &loops };
+        each_element(part, &mut |_, target| each(target));
     }
 
     /// Calls `each` with parts that are together the elements whose target lies in `first..end`.
@@ -108,6 +132,10 @@ impl Loop {
         inner.count.checked_mul(inner.target) == Some(self.target)
             && inner.count.checked_mul(inner.source) == Some(self.source)
     }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Elements of a box.

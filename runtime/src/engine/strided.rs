@@ -126,14 +126,10 @@ pub enum CopyError {
         elements: usize,
     },
     /// Contents that write some elements twice and leave others out.
-    #[error(
-        "the contents of the tensor leave out some of its elements {first}..{end} and write others twice"
-    )]
+    #[error("the contents of the tensor write some of its {elements} elements twice and leave others out")]
     Gap {
-        /// First element of the range.
-        first: usize,
-        /// Element after the range.
-        end: usize,
+        /// Elements of the tensor.
+        elements: usize,
     },
 }
 

@@ -55,7 +55,7 @@ impl<'a> Pieces<'a> {
         threads: usize,
     ) -> Pieces<'a> {
         // A few MiB over all threads; a wide transpose is slower with less.
-        let largest_window = ((8 << 20) / threads.max(1)).clamp(1 << 20, 4 << 20);
+        let largest_window = ((16 << 20) / threads.max(1)).clamp(1 << 20, 4 << 20);
         Pieces { files, tensors, largest_window, file: 0, tensor: 0, element: 0 }
     }
 

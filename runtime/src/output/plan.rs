@@ -54,7 +54,7 @@ pub struct PlannedTensor {
 /// Name, element type and shape of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Its name in the output.
+    /// Tells it from all other tensors of the output. What a file calls it is in the file's literals.
     pub name: String,
     /// Its element type.
     pub dtype: DType,

@@ -1,5 +1,7 @@
 //! Planes of elements: two loops, each side contiguous along one of them at best.
 
+use std::mem::MaybeUninit;
+
 use super::block::Element;
 use crate::engine::nest::Loop;
 
@@ -21,59 +23,93 @@ impl Plane {
         // SAFETY: as promised by the caller.
         unsafe {
             if is_transpose && self.rows.count >= E::SIDE && self.columns.count >= E::SIDE {
-                self.transpose::<E>(source, target);
+                self.transpose::<E>(LINE / width, source, target);
             } else {
                 self.scalar_blocks::<E>(source, target);
             }
         }
     }
 
-    /// Tiles go through a dense buffer: each line of the source is read once and whole, each line of the target
-    /// written once and whole. Power-of-two strides, which put a tile's lines into few cache sets, then do no harm.
+    /// Transposes squares of `side` elements, and what they leave in smaller ones.
     ///
     /// # Safety
-    /// As for `copy`, with a source contiguous along rows and a target contiguous along columns.
-    unsafe fn transpose<E: Element>(&self, source: *const u8, target: *mut u8) {
+    /// As for `copy`, with a source contiguous along rows and a target contiguous along columns. `side` is `E::SIDE`
+    /// or the elements of a line.
+    unsafe fn transpose<E: Element>(&self, side: usize, source: *const u8, target: *mut u8) {
         let width = size_of::<E>();
-        let tile = LINE / width;
         let (rows, columns) = (self.rows.count, self.columns.count);
-        let (whole_rows, whole_columns) = (rows - rows % tile, columns - columns % tile);
-        let mut buffer = Lines([0; LINE * LINE]);
-        let lines = buffer.0.as_mut_ptr();
-        // SAFETY: tiles lie inside the plane, as promised by the caller; `tile` lines of `LINE` bytes fit the buffer.
+        let (whole_rows, whole_columns) = (rows - rows % side, columns - columns % side);
+        let below = Plane { rows: Loop { count: rows - whole_rows, ..self.rows }, columns: self.columns };
+        let beside = Plane {
+            rows: Loop { count: whole_rows, ..self.rows },
+            columns: Loop { count: columns - whole_columns, ..self.columns },
+        };
+        // SAFETY: squares and the two planes that they leave lie inside this plane, as promised by the caller.
         unsafe {
-            for column in (0..whole_columns).step_by(tile) {
-                let source = source.add(column * self.columns.source);
-                let target = target.add(column * width);
-                // From the last tile of these columns to the first tile of the next.
-                let next_column = (tile * self.columns.source + LINE).wrapping_sub(whole_rows * width);
-                for row in (0..whole_rows).step_by(tile) {
-                    let source = source.add(row * width);
-                    let ahead = if row + tile < whole_rows { LINE } else { next_column };
-                    for line in 0..tile {
-                        let from = source.add(line * self.columns.source);
-                        prefetch(from.wrapping_add(ahead));
-                        lines.cast::<[u8; LINE]>().add(line).write(from.cast::<[u8; LINE]>().read());
-                    }
-                    let target = target.add(row * self.rows.target);
-                    for r in (0..tile).step_by(E::SIDE) {
-                        for c in (0..tile).step_by(E::SIDE) {
-                            let target = target.add(r * self.rows.target + c * width);
-                            E::transpose(lines.add(c * LINE + r * width), LINE, target, self.rows.target);
-                        }
+            for column in (0..whole_columns).step_by(side) {
+                for row in (0..whole_rows).step_by(side) {
+                    let source = source.add(column * self.columns.source + row * width);
+                    let target = target.add(row * self.rows.target + column * width);
+                    if side == E::SIDE {
+                        E::transpose(source, self.columns.source, target, self.rows.target);
+                    } else {
+                        self.transpose_tile::<E>(source, target);
                     }
                 }
             }
-            // What whole tiles leave: rows below them over all columns, and columns beside them.
-            let below = Plane { rows: Loop { count: rows - whole_rows, ..self.rows }, columns: self.columns };
-            let from = source.add(whole_rows * width);
-            below.scalar_blocks::<E>(from, target.add(whole_rows * self.rows.target));
-            let beside = Plane {
-                rows: Loop { count: whole_rows, ..self.rows },
-                columns: Loop { count: columns - whole_columns, ..self.columns },
-            };
-            let from = source.add(whole_columns * self.columns.source);
-            beside.scalar_blocks::<E>(from, target.add(whole_columns * width));
+            // Where one of them is empty its start may lie outside the buffers.
+            for (rest, source, target) in [
+                (
+                    below,
+                    source.wrapping_add(whole_rows * width),
+                    target.wrapping_add(whole_rows * self.rows.target),
+                ),
+                (
+                    beside,
+                    source.wrapping_add(whole_columns * self.columns.source),
+                    target.wrapping_add(whole_columns * width),
+                ),
+            ] {
+                if rest.rows.count == 0 || rest.columns.count == 0 {
+                    continue;
+                }
+                if side == E::SIDE {
+                    rest.scalar_blocks::<E>(source, target);
+                } else {
+                    rest.transpose::<E>(E::SIDE, source, target);
+                }
+            }
+        }
+    }
+
+    /// Transposes a square as wide as a line through a dense buffer: each line of the source is read once and whole,
+    /// each line of the target written once and whole. Power-of-two strides, which put a tile's lines into few cache
+    /// sets, then do no harm.
+    ///
+    /// # Safety
+    /// As for `transpose`, with a line of elements both in rows and in columns.
+    #[inline(always)]
+    unsafe fn transpose_tile<E: Element>(&self, source: *const u8, target: *mut u8) {
+        let width = size_of::<E>();
+        let tile = LINE / width;
+        let mut buffer = MaybeUninit::<Lines>::uninit();
+        let lines = buffer.as_mut_ptr().cast::<u8>();
+        // The same rows of the next columns, which no hardware foresees: strides are often whole pages.
+        let ahead = tile.wrapping_mul(self.columns.source);
+        // SAFETY: as promised by the caller; `tile` lines of `LINE` bytes fit the buffer and are written before they
+        // are read.
+        unsafe {
+            for line in 0..tile {
+                let from = source.add(line * self.columns.source);
+                prefetch(from.wrapping_add(ahead));
+                lines.cast::<[u8; LINE]>().add(line).write(from.cast::<[u8; LINE]>().read());
+            }
+            for row in (0..tile).step_by(E::SIDE) {
+                for column in (0..tile).step_by(E::SIDE) {
+                    let target = target.add(row * self.rows.target + column * width);
+                    E::transpose(lines.add(column * LINE + row * width), LINE, target, self.rows.target);
+                }
+            }
         }
     }
 
@@ -108,7 +144,9 @@ impl Plane {
 
 /// Aligned so that a line of the buffer is a line of the cache.
 #[repr(align(64))]
-struct Lines([u8; LINE * LINE]);
+struct Lines {
+    _bytes: [u8; LINE * LINE],
+}
 
 /// Asks for a line that will be read soon. The address need not be valid.
 fn prefetch(address: *const u8) {

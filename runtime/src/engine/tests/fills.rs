@@ -2,12 +2,13 @@
 
 use proptest::prelude::*;
 
+use super::layouts::{indices, side};
 use crate::DType;
 use crate::engine::normal::standard_normal;
 use crate::engine::{Content, CopyError, Fill, Mean, PreparedTensor, Region, Rows, Scratch, TargetTensor};
 
 fn filled(dtype: DType, shape: &[usize], fill: Fill<'_>) -> Result<Vec<u8>, CopyError> {
-    PreparedTensor::new(&tensor(dtype, shape, fill))?.to_bytes()
+    Ok(PreparedTensor::new(&tensor(dtype, shape, fill))?.to_bytes())
 }
 
 fn tensor<'a>(dtype: DType, shape: &[usize], fill: Fill<'a>) -> TargetTensor<'a> {
@@ -133,6 +134,37 @@ fn normal_values_are_scaled_by_their_deviation() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 200 }))]
+
+    #[test]
+    fn means_of_any_layout(
+        ((mut sizes, rows), side) in (prop::collection::vec(1..6usize, 0..4), 1..5usize)
+            .prop_flat_map(|(sizes, rows)| {
+                let over_rows = [sizes.as_slice(), &[rows]].concat();
+                (Just((sizes, rows)), side(over_rows))
+            }),
+        repeat in 0..4usize,
+    ) {
+        let mut strides = side.strides;
+        let step = strides.pop().unwrap();
+        // Some axis repeats the means.
+        if let Some(stride) = strides.get_mut(repeat) {
+            *stride = 0;
+        }
+        let values: Vec<f32> = (0..side.length).map(|i| (i * i % 1000) as f32).collect();
+        let source = le_bytes(values.iter().copied());
+        let mean = Mean {
+            dtype: DType::F32,
+            rows: vec![Rows { source: &source, offset: side.offset, count: rows, step, strides: strides.clone() }],
+        };
+        let found = filled(DType::F64, &sizes, Fill::Mean(mean)).unwrap();
+        let expected: Vec<u8> = indices(&sizes).iter().flat_map(|index| {
+            let start = side.offset + index.iter().zip(&strides).map(|(i, stride)| i * stride).sum::<usize>();
+            let sum: f64 = (0..rows).map(|row| f64::from(values[start + row * step])).sum();
+            (sum / rows as f64).to_le_bytes()
+        }).collect();
+        sizes.push(rows);
+        prop_assert!(found == expected, "{:?}", sizes);
+    }
 
     #[test]
     fn ranges_of_fills_are_the_whole(

@@ -74,10 +74,12 @@ fn a_failed_rename_brings_replaced_files_back() {
     let blocker = directory.path().join("config.json");
     let progress = |_| fs::create_dir(&blocker).unwrap();
     let options = Options { progress: Some(&progress), force: true, ..fast() };
-    let config = [SmallFile { name: "config.json".to_owned(), bytes: b"{}".to_vec() }];
+    // One file that replaces nothing precedes the one that fails.
+    let small = ["tokenizer.json", "config.json"];
+    let small = small.map(|name| SmallFile { name: name.to_owned(), bytes: b"{}".to_vec() });
     let mut before = tree(directory.path());
     before.insert(blocker.display().to_string(), Vec::new());
-    let error = run(directory.path(), &planned(&tensors), &tensors, &config, &options).unwrap_err();
+    let error = run(directory.path(), &planned(&tensors), &tensors, &small, &options).unwrap_err();
     assert!(error.to_string().starts_with("cannot rename a file to"), "{error}");
     assert_eq!(tree(directory.path()), before);
 }

@@ -11,7 +11,10 @@ use tempfile::tempdir;
 use super::model::{Sources, ones};
 use crate::DType;
 use crate::engine::{PreparedTensor, TargetTensor};
-use crate::output::{Options, OutputError, OutputPlan, SmallFile, TensorSpec, plan_safetensors, run};
+use crate::output::{
+    Literal, Options, OutputError, OutputPlan, PlannedFile, PlannedTensor, SmallFile, TensorSpec,
+    plan_safetensors, run,
+};
 
 fn planned(tensors: &[TargetTensor<'_>], shard: Option<u64>) -> OutputPlan {
     plan_safetensors(tensors.iter().map(TensorSpec::of).collect(), &BTreeMap::new(), shard).unwrap()
@@ -56,7 +59,7 @@ fn the_reference_reader_finds_every_tensor() {
                 let tensor = by_name[name.as_str()];
                 let shape: Vec<u64> = view.shape().iter().map(|&size| size as u64).collect();
                 assert_eq!(shape, tensor.shape, "{name}");
-                let expected = PreparedTensor::new(tensor).unwrap().to_bytes().unwrap();
+                let expected = PreparedTensor::new(tensor).unwrap().to_bytes();
                 assert!(view.data() == expected, "{name}");
                 bytes_found += view.data().len() as u64;
                 found += 1;
@@ -107,6 +110,27 @@ fn names_may_have_directories() {
     run(directory.path(), &plan, &tensors, &[], &fast()).unwrap();
     let bytes = fs::read(directory.path().join("mp_rank_00/model.safetensors")).unwrap();
     assert_eq!(SafeTensors::deserialize(&bytes).unwrap().len(), 1);
+}
+
+#[test]
+fn plans_may_leave_room_between_tensors() {
+    let tensors = [ones("a", DType::U8, 3), ones("b", DType::U8, 400_000), ones("c", DType::U8, 2)];
+    let place = |index: usize, offset| {
+        let spec = TensorSpec::of(&tensors[index]);
+        PlannedTensor { bytes: spec.bytes().unwrap(), spec, offset }
+    };
+    let literals = [(0, b"head".to_vec()), (7, b"gap".to_vec()), (400_012, b"tail".to_vec())];
+    let file = PlannedFile {
+        name: "padded".to_owned(),
+        size: 400_016,
+        tensors: vec![place(0, 4), place(2, 10), place(1, 12)],
+        literals: literals.map(|(offset, bytes)| Literal { offset, bytes }).to_vec(),
+    };
+    let plan = OutputPlan { files: vec![file], index: None, superseded: |_| false };
+    let directory = tempdir().unwrap();
+    run(directory.path(), &plan, &tensors, &[], &fast()).unwrap();
+    let expected = [&b"head\x01\x01\x01gap\x01\x01"[..], &[1; 400_000], b"tail"].concat();
+    assert!(fs::read(directory.path().join("padded")).unwrap() == expected);
 }
 
 #[cfg(unix)]
