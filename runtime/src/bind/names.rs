@@ -278,6 +278,17 @@ impl Binding<'_> {
 
     /// Ranks of more than one process are a later version's work.
     pub(super) fn check_ranks(&self, diagnostics: &mut Diagnostics) {
+        let help = "merging ranks is not supported yet; merge them with Megatron-LM's tools first";
+        let others = self.checkpoint.other_ranks();
+        if !others.is_empty() {
+            let message = format!("{} holds one rank of {}", self.file(), others.len() + 1);
+            diagnostics.push(
+                Diagnostic::without_place(Code::NotSupported, message)
+                    .note(format!("beside it lie {}", others.join(", ")))
+                    .help(help),
+            );
+            return;
+        }
         for rank in self.mapping.ranks.iter().filter(|r| r.side == self.from) {
             let env = Scope { binding: self, key: None };
             let found = rank.places.iter().find_map(|p| {
@@ -288,7 +299,7 @@ impl Binding<'_> {
                 diagnostics.push(
                     Diagnostic::without_place(Code::NotSupported, message)
                         .note(format!("{place} of the checkpoint is {count}"))
-                        .help("merging ranks is not supported yet; merge them with Megatron-LM's tools first"),
+                        .help(help),
                 );
             }
         }

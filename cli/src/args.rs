@@ -1,0 +1,233 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use transship::{DType, Setting};
+
+use crate::size::parse_size;
+
+/// Port model checkpoints between frameworks by a declarative mapping.
+#[derive(Debug, Parser)]
+#[command(name = "transship", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 all is well; 1 a mapping, a checkpoint or the disk has a problem; 2 the command line is wrong.
+Results go to standard output, messages to standard error.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Convert(Convert),
+    Plan(Plan),
+    Inspect(Inspect),
+    Check(Check),
+    Fmt(Fmt),
+    Explain(Explain),
+    Mappings(Mappings),
+}
+
+/// What is converted, and how.
+#[derive(Debug, Args)]
+pub(crate) struct Conversion {
+    /// The checkpoint: a .pt file, a .zip that holds one, a Megatron directory, a .safetensors file, or a
+    /// Hugging Face directory
+    pub(crate) input: PathBuf,
+
+    /// A mapping file, or the name of a shipped mapping; chosen by what the input holds if not given
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) mapping: Option<String>,
+
+    /// The side the input is of; told by its names if not given
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) from: Option<String>,
+
+    /// The member of a zip archive to read, where it holds several checkpoints
+    #[arg(long, value_name = "NAME")]
+    pub(crate) member: Option<String>,
+
+    /// A config of the target to start from, such as the config.json of a similar model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Sets a config value of the mapping; wins over everything else
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) set: Vec<Setting>,
+
+    /// The dtype parameters are written in: f32, f16, bf16, …; their own if not given
+    #[arg(long, value_name = "DTYPE", value_parser = parse_dtype)]
+    pub(crate) dtype: Option<DType>,
+
+    /// The most bytes of tensors in one file
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]
+    pub(crate) max_shard_size: u64,
+}
+
+/// Convert a checkpoint to the other side of a mapping.
+#[derive(Debug, Args)]
+#[command(after_help = CONVERT_EXAMPLES)]
+pub(crate) struct Convert {
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
+
+    /// The directory to write; named after input and target side if not given
+    pub(crate) output: Option<PathBuf>,
+
+    /// A directory whose tokenizer files are carried over
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tokenizer: Option<PathBuf>,
+
+    /// Threads that copy; one per core if not given
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) threads: usize,
+
+    /// Replace files of an earlier output
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Do not wait until the output is on the disk; faster, but a power failure can lose it
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// How the result is told
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  transship convert model_optim_rng.pt gpt2-hf
+  transship convert megatron_lm_345m_v0.0.zip gpt2-345m --tokenizer gpt2-tokenizer
+  transship convert checkpoints/ out --set vocab=50257 --dtype f16
+  transship convert my.pt out --mapping my.mapping --config config.json";
+
+/// Show what a conversion would do: each target, its sources, what is done to them, and all files.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  transship plan model_optim_rng.pt
+  transship plan model_optim_rng.pt --format json | jq '.files'")]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
+
+    /// How the plan is shown
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// Show what a checkpoint holds: names, dtypes, shapes, strides, shared storage, config. Never loads data.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  transship inspect model_optim_rng.pt
+  transship inspect model_optim_rng.pt --format json | jq '.documents.args.num_layers'")]
+pub(crate) struct Inspect {
+    /// The checkpoint
+    pub(crate) input: PathBuf,
+
+    /// The member of a zip archive to read, where it holds several checkpoints
+    #[arg(long, value_name = "NAME")]
+    pub(crate) member: Option<String>,
+
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// Prove mappings without a checkpoint.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  transship check my.mapping
+  transship check *.mapping --format short
+  transship check megatron_gpt2")]
+pub(crate) struct Check {
+    /// Mapping files, or names of shipped mappings
+    #[arg(required = true)]
+    pub(crate) mappings: Vec<String>,
+
+    /// How mistakes are shown
+    #[arg(long, value_enum, default_value_t = DiagnosticFormat::Text)]
+    pub(crate) format: DiagnosticFormat,
+}
+
+/// Bring mapping files into the one form.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  transship fmt my.mapping
+  transship fmt --check mappings/*.mapping")]
+pub(crate) struct Fmt {
+    /// Mapping files
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Change nothing; fail if a file is not in that form
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// Explain the code of a mistake.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  transship explain TS0301
+  transship explain --list")]
+pub(crate) struct Explain {
+    /// The code, such as TS0301
+    #[arg(required_unless_present = "list")]
+    pub(crate) code: Option<String>,
+
+    /// List all codes
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// List the shipped mappings, or print one.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  transship mappings
+  transship mappings megatron_gpt2 > my.mapping")]
+pub(crate) struct Mappings {
+    /// The one to print
+    pub(crate) name: Option<String>,
+}
+
+/// How results are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// How mistakes are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiagnosticFormat {
+    /// With the lines of the mapping
+    Text,
+    /// One line each
+    Short,
+    /// One JSON object a line
+    Json,
+}
+
+fn parse_setting(text: &str) -> Result<Setting, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            Ok(Setting { name: name.trim().to_owned(), value: value.trim().to_owned() })
+        }
+        _ => Err("write NAME=VALUE, such as vocab=50257".to_owned()),
+    }
+}
+
+fn parse_dtype(text: &str) -> Result<DType, String> {
+    DType::from_name(text).ok_or_else(|| {
+        let all: Vec<&str> = DType::ALL.iter().map(|d| d.name()).collect();
+        format!("the dtypes are {}", all.join(", "))
+    })
+}

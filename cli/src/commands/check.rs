@@ -1,0 +1,55 @@
+//! `transship check`.
+
+use transship::grammar::{Mapping, Style, check, render};
+
+use crate::args::{Check, DiagnosticFormat};
+use crate::load::mapping_source;
+use crate::{FAILED, Failure, Streams};
+
+pub(crate) fn run(args: &Check, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let style = match args.format {
+        DiagnosticFormat::Text => Style::Full { colour: streams.terminal.colour },
+        DiagnosticFormat::Short => Style::Short,
+        DiagnosticFormat::Json => Style::Json,
+    };
+    let mut wrong = 0;
+    for name in &args.mappings {
+        let source = mapping_source(name)?;
+        let result = check(&source);
+        let diagnostics = match &result {
+            Ok((_, warnings)) => warnings,
+            Err(errors) => errors,
+        };
+        let text = render(diagnostics, style);
+        // JSON is a result; the other forms are messages.
+        let stream: &mut dyn std::io::Write =
+            if style == Style::Json { &mut *streams.out } else { &mut *streams.err };
+        stream.write_all(text.as_bytes())?;
+        match &result {
+            Ok((mapping, _)) if style != Style::Json => writeln!(streams.out, "{}", summary(name, mapping))?,
+            Ok(_) => {}
+            Err(_) => wrong += 1,
+        }
+    }
+    if wrong == 0 {
+        return Ok(());
+    }
+    let message = match style {
+        Style::Json => String::new(),
+        _ if args.mappings.len() == 1 => String::new(),
+        _ => format!("{wrong} of {} mappings have mistakes\n", args.mappings.len()),
+    };
+    Err(Failure { message, code: FAILED })
+}
+
+/// What was proved, and what goes one way only.
+fn summary(name: &str, mapping: &Mapping) -> String {
+    let [left, right] = mapping.sides.each_ref().map(|s| &s.name);
+    let one_way = mapping.one_way_rules().count();
+    let ways = match one_way {
+        0 => "all invertible".to_owned(),
+        1 => "1 goes one way only".to_owned(),
+        n => format!("{n} go one way only"),
+    };
+    format!("{name}: {left} <=> {right}, {} rules, {ways}", mapping.rules.len())
+}

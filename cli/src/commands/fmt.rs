@@ -1,0 +1,46 @@
+//! `transship fmt`.
+
+use std::path::Path;
+
+use transship::grammar::format;
+
+use crate::args::Fmt;
+use crate::load::{failed, mapping_source};
+use crate::{FAILED, Failure, Streams};
+
+pub(crate) fn run(args: &Fmt, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let mut unformatted = Vec::new();
+    for file in &args.files {
+        let name = file.display().to_string();
+        if !file.is_file() {
+            return Err(Failure::new(format_args!("there is no mapping file {name}")));
+        }
+        let source = mapping_source(&name)?;
+        let formatted = format(&source).map_err(|d| failed(&d, streams))?;
+        if formatted == source.text() {
+            continue;
+        }
+        if args.check {
+            unformatted.push(name);
+        } else {
+            replace(file, &formatted)?;
+            writeln!(streams.out, "formatted {name}")?;
+        }
+    }
+    if unformatted.is_empty() {
+        return Ok(());
+    }
+    let message = format!("not formatted: {}; run `transship fmt` on them\n", unformatted.join(", "));
+    Err(Failure { message, code: FAILED })
+}
+
+/// Written beside and renamed, so that a failure leaves the file as it was.
+fn replace(file: &Path, text: &str) -> Result<(), Failure> {
+    let cannot = |error: std::io::Error| Failure::new(format_args!("cannot write {}: {error}", file.display()));
+    let temporary = file.with_extension("mapping.partial");
+    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, file));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map_err(cannot)
+}

@@ -1,0 +1,100 @@
+//! The `transship` command as a function, so that all of it can be tested.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod load;
+mod progress;
+mod size;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+/// Exit code of a run that did what was asked.
+pub const OK: u8 = 0;
+/// Exit code where something is wrong with a mapping, a checkpoint or the disk.
+pub const FAILED: u8 = 1;
+/// Exit code where the command line itself is wrong.
+pub const USAGE: u8 = 2;
+
+/// What the place that messages go to can show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terminal {
+    /// Whether messages are coloured.
+    pub colour: bool,
+    /// Whether a bar can be drawn; plain lines tell the progress otherwise.
+    pub progress: bool,
+}
+
+/// Where a command writes: results to one, messages to the other.
+pub(crate) struct Streams<'s> {
+    pub(crate) out: &'s mut dyn Write,
+    pub(crate) err: &'s mut dyn Write,
+    pub(crate) terminal: Terminal,
+}
+
+/// Why a command ended early; the message was not printed yet.
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    pub(crate) code: u8,
+}
+
+impl Failure {
+    /// A failure told in one message of its own.
+    pub(crate) fn new(message: impl std::fmt::Display) -> Failure {
+        Failure { message: format!("error: {message}\n"), code: FAILED }
+    }
+
+    /// A failure whose message is already whole.
+    pub(crate) fn rendered(message: String) -> Failure {
+        Failure { message, code: FAILED }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::new(format_args!("cannot write the result: {error}"))
+    }
+}
+
+/// Runs the command line `args`, the program's name first. Results go to `out`, messages to `err`; the exit code
+/// is 0 where all is well, 1 where something is wrong, 2 where the command line is.
+pub fn run<'s>(
+    args: impl IntoIterator<Item = OsString>,
+    out: &'s mut dyn Write,
+    err: &'s mut dyn Write,
+    terminal: Terminal,
+) -> u8 {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let text = if terminal.colour { error.render().ansi().to_string() } else { error.to_string() };
+            let (stream, code) = if error.use_stderr() { (err, USAGE) } else { (out, OK) };
+            // A closed pipe leaves nobody to tell.
+            let _ = stream.write_all(text.as_bytes());
+            return code;
+        }
+    };
+    let mut streams = Streams { out, err, terminal };
+    let result = match &arguments.command {
+        Command::Convert(args) => commands::convert::run(args, &mut streams),
+        Command::Plan(args) => commands::plan::run(args, &mut streams),
+        Command::Inspect(args) => commands::inspect::run(args, &mut streams),
+        Command::Check(args) => commands::check::run(args, &mut streams),
+        Command::Fmt(args) => commands::fmt::run(args, &mut streams),
+        Command::Explain(args) => commands::explain::run(args, &mut streams),
+        Command::Mappings(args) => commands::mappings::run(args, &mut streams),
+    };
+    match result {
+        Ok(()) => OK,
+        Err(failure) => {
+            let _ = streams.err.write_all(failure.message.as_bytes());
+            failure.code
+        }
+    }
+}

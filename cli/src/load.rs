@@ -1,0 +1,157 @@
+//! Mappings and checkpoints as commands name them.
+
+use std::path::Path;
+
+use transship::grammar::{
+    Code, Diagnostic, Diagnostics, Mapping, SideId, Source, Style, check, nearest, render,
+};
+use transship::{BaseConfig, BindOptions, Checkpoint, OpenOptions, PlanOptions, detect_side};
+use transship_mappings::{SHIPPED, shipped};
+
+use crate::args::Conversion;
+use crate::{Failure, Streams};
+
+/// The text of a mapping file or, where there is no such file, of a shipped mapping.
+pub(crate) fn mapping_source(name: &str) -> Result<Source, Failure> {
+    let path = Path::new(name);
+    match std::fs::read(path) {
+        Ok(bytes) => String::from_utf8(bytes).map(|text| Source::new(name, &text)).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Failure::new(format_args!(
+                "cannot read {name}: it is not UTF-8 text (byte {at}); save it as UTF-8"
+            ))
+        }),
+        Err(error) => match shipped(name) {
+            Some(mapping) => Ok(Source::new(&format!("{name}.mapping"), mapping.text)),
+            None if error.kind() == std::io::ErrorKind::NotFound => Err(unknown_mapping(name)),
+            None => Err(Failure::new(format_args!("cannot read {name}: {error}"))),
+        },
+    }
+}
+
+fn unknown_mapping(name: &str) -> Failure {
+    let names = SHIPPED.iter().map(|m| m.name);
+    let hint = match nearest(name, names.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("shipped are {}", names.collect::<Vec<_>>().join(", ")),
+    };
+    Failure::new(format_args!("there is no mapping file {name}, and no shipped mapping of that name; {hint}"))
+}
+
+/// Diagnostics as the failure of a command.
+pub(crate) fn failed(diagnostics: &Diagnostics, streams: &Streams<'_>) -> Failure {
+    let mut text = render(diagnostics, Style::Full { colour: streams.terminal.colour });
+    let codes: Vec<&str> = diagnostics.list().iter().map(|d| d.code.as_str()).collect();
+    if let Some(code) = codes.first() {
+        text.push_str(&format!("for more about an error, try `transship explain {code}`\n"));
+    }
+    Failure::rendered(text)
+}
+
+pub(crate) fn load_mapping(name: &str, streams: &mut Streams<'_>) -> Result<Mapping, Failure> {
+    let source = mapping_source(name)?;
+    match check(&source) {
+        Ok((mapping, warnings)) => {
+            let text = render(&warnings, Style::Full { colour: streams.terminal.colour });
+            streams.err.write_all(text.as_bytes())?;
+            Ok(mapping)
+        }
+        Err(errors) => Err(failed(&errors, streams)),
+    }
+}
+
+pub(crate) fn open(path: &Path, member: Option<&str>) -> Result<Checkpoint, Failure> {
+    let options = OpenOptions { member: member.map(str::to_owned) };
+    Checkpoint::open_with(path, &options).map_err(Failure::new)
+}
+
+/// What a conversion works on.
+pub(crate) struct Loaded {
+    pub(crate) mapping: Mapping,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) from: SideId,
+    pub(crate) bind: BindOptions,
+    pub(crate) plan: PlanOptions,
+}
+
+/// Opens the input and finds the mapping and the side it is of.
+pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result<Loaded, Failure> {
+    let checkpoint = open(&conversion.input, conversion.member.as_deref())?;
+    let (mapping, detected) = match &conversion.mapping {
+        Some(name) => {
+            let mapping = load_mapping(name, streams)?;
+            let side = detect_side(&mapping, &checkpoint);
+            (mapping, side)
+        }
+        None => choose_mapping(&checkpoint, streams)?,
+    };
+    let from = match (&conversion.from, detected) {
+        (Some(name), _) => side_named(&mapping, name)?,
+        (None, Some(side)) => side,
+        (None, None) => return Err(failed(&wrong_checkpoint(&mapping, &checkpoint), streams)),
+    };
+    let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
+    let bind = BindOptions { settings: conversion.set.clone(), base };
+    let plan = PlanOptions { dtype: conversion.dtype, max_shard_size: Some(conversion.max_shard_size) };
+    Ok(Loaded { mapping, checkpoint, from, bind, plan })
+}
+
+/// The shipped mapping that the checkpoint fits.
+fn choose_mapping(
+    checkpoint: &Checkpoint,
+    streams: &mut Streams<'_>,
+) -> Result<(Mapping, Option<SideId>), Failure> {
+    let mut fitting = Vec::new();
+    for shipped in SHIPPED {
+        let mapping = load_mapping(shipped.name, streams)?;
+        if let Some(side) = detect_side(&mapping, checkpoint) {
+            fitting.push((mapping, Some(side)));
+        }
+    }
+    let names: Vec<String> = fitting.iter().map(|(m, _)| m.name.clone()).collect();
+    match fitting.len() {
+        1 => Ok(fitting.remove(0)),
+        0 => {
+            let shipped: Vec<&str> = SHIPPED.iter().map(|m| m.name).collect();
+            let first: Vec<&str> = checkpoint.tensors().iter().take(4).map(|t| t.name.as_str()).collect();
+            let holds = if first.is_empty() { "no tensors".to_owned() } else { format!("{}, …", first.join(", ")) };
+            Err(Failure::new(format_args!(
+                "no shipped mapping fits {}, which holds {holds}; shipped are {}; give a mapping of your own with --mapping FILE",
+                checkpoint.file(),
+                shipped.join(", ")
+            )))
+        }
+        _ => Err(Failure::new(format_args!(
+            "several mappings fit {}: {}; choose one with --mapping NAME",
+            checkpoint.file(),
+            names.join(", ")
+        ))),
+    }
+}
+
+fn side_named(mapping: &Mapping, name: &str) -> Result<SideId, Failure> {
+    SideId::BOTH.into_iter().find(|s| mapping.side(*s).name == name).ok_or_else(|| {
+        let [left, right] = mapping.sides.each_ref().map(|s| &s.name);
+        Failure::new(format_args!("the mapping has no side `{name}`; its sides are `{left}` and `{right}`"))
+    })
+}
+
+fn wrong_checkpoint(mapping: &Mapping, checkpoint: &Checkpoint) -> Diagnostics {
+    let mut diagnostics = Diagnostics::new(&mapping.source);
+    let message = format!("{} is of neither side of the mapping `{}`", checkpoint.file(), mapping.name);
+    let mut diagnostic = Diagnostic::without_place(Code::WrongCheckpoint, message);
+    for side in &mapping.sides {
+        for ways in &side.detect {
+            let names: Vec<String> = ways.iter().map(|t| format!("`{}`", mapping.display_template(t))).collect();
+            diagnostic = diagnostic.note(format!("a checkpoint of side `{}` has {}", side.name, names.join(" or ")));
+        }
+    }
+    let first: Vec<String> =
+        checkpoint.tensors().iter().take(4).map(|t| format!("`{}`", t.name)).collect();
+    diagnostic = match first.as_slice() {
+        [] => diagnostic.note("it holds no tensors"),
+        names => diagnostic.note(format!("it holds {}, …", names.join(", "))),
+    };
+    diagnostics.push(diagnostic.help("choose another mapping with `--mapping`, or say the side with `--from`"));
+    diagnostics
+}

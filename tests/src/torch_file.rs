@@ -1,0 +1,123 @@
+//! Files as `torch.save` writes them: a zip archive with a pickle and one record a storage.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::pickle::Py;
+
+/// Element types that tests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float.
+    F16,
+    /// 64-bit integer.
+    I64,
+}
+
+impl Dtype {
+    pub(crate) fn storage_class(self) -> &'static str {
+        match self {
+            Dtype::F32 => "FloatStorage",
+            Dtype::F16 => "HalfStorage",
+            Dtype::I64 => "LongStorage",
+        }
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::F16 => 2,
+            Dtype::I64 => 8,
+        }
+    }
+}
+
+/// A tensor as a view of a storage; sizes in elements.
+#[derive(Clone, Debug)]
+pub struct TensorSpec {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Key of the storage.
+    pub storage: String,
+    /// Elements that the storage is said to have.
+    pub storage_elements: usize,
+    /// First element.
+    pub offset: usize,
+    /// Sizes.
+    pub shape: Vec<usize>,
+    /// Steps.
+    pub strides: Vec<usize>,
+}
+
+/// A torch file in the making.
+#[derive(Debug, Default)]
+pub struct TorchFile {
+    storages: Vec<(String, usize, u64)>,
+}
+
+impl TorchFile {
+    /// Adds a storage of pseudo-random elements with finite values, and a row-major tensor over it.
+    pub fn tensor(&mut self, dtype: Dtype, shape: &[usize]) -> Py {
+        let elements: usize = shape.iter().product();
+        let key = self.storages.len().to_string();
+        self.storages.push((key.clone(), elements * dtype.size(), self.storages.len() as u64 + 1));
+        let mut strides = vec![1; shape.len()];
+        for i in (1..shape.len()).rev() {
+            strides[i - 1] = strides[i] * shape[i];
+        }
+        Py::Tensor(TensorSpec {
+            dtype,
+            storage: key,
+            storage_elements: elements,
+            offset: 0,
+            shape: shape.to_vec(),
+            strides,
+        })
+    }
+
+    /// Writes the file with `root` as its value.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path, root: &Py) -> io::Result<()> {
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+        let mut zip = ZipWriter::new(BufWriter::with_capacity(1 << 20, File::create(path)?));
+        zip.start_file("archive/data.pkl", options)?;
+        zip.write_all(&root.dump())?;
+        zip.start_file("archive/byteorder", options)?;
+        zip.write_all(b"little")?;
+        for (key, bytes, seed) in &self.storages {
+            zip.start_file(format!("archive/data/{key}"), options.with_alignment(64))?;
+            noise(&mut zip, *bytes, *seed)?;
+        }
+        zip.start_file("archive/version", options)?;
+        zip.write_all(b"3\n")?;
+        zip.finish()?.flush()
+    }
+}
+
+/// Bytes whose 16-bit halves are no NaN in f16, bf16 or f32.
+fn noise(out: &mut impl Write, bytes: usize, seed: u64) -> io::Result<()> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut buffer = Vec::with_capacity(1 << 16);
+    let mut left = bytes;
+    while left > 0 {
+        buffer.clear();
+        while buffer.len() < left.min(1 << 16) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            buffer.extend((state & 0xbbff_bbff_bbff_bbff).to_le_bytes());
+        }
+        let now = buffer.len().min(left);
+        out.write_all(&buffer[..now])?;
+        left -= now;
+    }
+    Ok(())
+}
