@@ -124,6 +124,8 @@ fn elements_written_twice_are_an_error() {
     let expected = "the contents of the tensor write some of its 10 elements twice and leave others out";
     assert_eq!(message(vec![run(0, 6), run(5, 4)]), expected);
     assert_eq!(message(vec![run(0, 6), run(4, 4)]), expected);
+    // Runs of five, one of which does not start at a multiple of five.
+    assert_eq!(message(vec![run(1, 5), run(5, 5)]), expected);
     let every_second = |offset, count| Content::Fill {
         region: Region { shape: vec![count], offset, strides: vec![2] },
         fill: Fill::Constant(1.0),
