@@ -1,6 +1,6 @@
 //! What is missing, what is left over, and what the mapping asks of a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use transship_grammar as grammar;
 
@@ -49,16 +49,15 @@ impl Binding<'_> {
 
     fn missing_renamed(&self, rule_number: usize, all: &mut Vec<Missing>) {
         let rule = &self.mapping.rules[rule_number];
+        let claims = self.claims.renamed.iter().filter(|(_, r, _)| *r == rule_number);
+        let found: HashSet<Key> = claims.map(|(_, _, c)| super::names::sorted_key(c)).collect();
         for entry in &rule.sides[self.from.index()] {
             let first = &entry.stored[0];
             if first.name.stars() != (0, 0) {
                 continue;
             }
             for key in self.keys(&first.name) {
-                let found = self.claims.renamed.iter().any(|(_, r, c)| {
-                    *r == rule_number && super::names::sorted_key(c) == key
-                });
-                if !found && self.holds(&rule.guard, &key) {
+                if !found.contains(&key) && self.holds(&rule.guard, &key) {
                     all.push(self.missing_name(&first.name, key, first.span));
                 }
             }
@@ -73,6 +72,11 @@ impl Binding<'_> {
 
     /// All coordinates that a template's indices run over.
     pub(crate) fn keys(&self, template: &grammar::Template) -> Vec<Key> {
+        self.keys_with(template, &Key::new())
+    }
+
+    /// Those of them that agree with coordinates that are fixed already.
+    pub(crate) fn keys_with(&self, template: &grammar::Template, fixed: &Key) -> Vec<Key> {
         let mut keys: Vec<Key> = vec![Vec::new()];
         for index in template.indices() {
             if keys.iter().any(|k| k.iter().any(|(axis, _)| *axis == index.axis)) {
@@ -82,7 +86,11 @@ impl Binding<'_> {
                 Some((from, to)) => self.evaluate_size(from).zip(self.evaluate_size(to)),
                 None => self.range(index.axis),
             };
-            let (from, to) = range.unwrap_or((0, 0));
+            let (mut from, mut to) = range.unwrap_or((0, 0));
+            if let Some((_, at)) = fixed.iter().find(|(axis, _)| *axis == index.axis) {
+                from = from.max(*at);
+                to = to.min(at.saturating_add(1));
+            }
             keys = keys
                 .iter()
                 .flat_map(|key| {
@@ -123,9 +131,10 @@ impl Binding<'_> {
             }
         }
         let present = self.claims.entries.keys().flat_map(|(_, _, key)| key.iter());
-        let present: std::collections::BTreeSet<_> = present.copied().collect();
-        absent.retain(|coordinate, _| {
-            !present.contains(coordinate) && present.iter().any(|(a, at)| *a == coordinate.0 && *at > coordinate.1)
+        let present: BTreeSet<_> = present.copied().collect();
+        absent.retain(|(axis, at), _| {
+            let later = (*axis, at.saturating_add(1))..=(*axis, u64::MAX);
+            !present.contains(&(*axis, *at)) && present.range(later).next().is_some()
         });
         absent
     }

@@ -103,11 +103,7 @@ impl<'a> Instance<'_, 'a> {
         let binding = self.binding;
         let entry = &self.rule.sides[binding.from.index()][entry_number];
         let template = &entry.stored[0].name;
-        for key in binding.keys(template) {
-            let agrees = key.iter().all(|(axis, at)| self.key.iter().all(|(a, b)| a != axis || b == at));
-            if !agrees {
-                continue;
-            }
+        for key in binding.keys_with(template, self.key) {
             let claim = (self.number, entry_number, restrict(&key, template));
             let Some((number, era)) = binding.claims.entries.get(&claim) else { continue };
             let tensor = &binding.checkpoint.tensors()[*number];
