@@ -24,7 +24,7 @@ pub(crate) enum Item {
     Layout(LayoutDef),
     Model(ModelDecl),
     Repr(ReprDecl),
-    Rule(Rule),
+    Rule(Box<Rule>),
     When(When),
     Match(RuleMatch),
     Drop(Drop),
@@ -368,7 +368,7 @@ pub(crate) struct Rule {
 
 #[derive(Clone, Debug)]
 pub(crate) enum RuleSide {
-    Term(Term),
+    Term(Box<Term>),
     Alternatives(Vec<Term>, Span),
     Labelled(Vec<(Ident, Term)>, Span),
 }

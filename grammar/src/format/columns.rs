@@ -139,14 +139,23 @@ fn aligned_texts(pieces: &[Piece<Printed>], width: usize) -> Vec<Option<String>>
     texts
 }
 
-/// As many columns as the width allows, from the left.
+/// As many columns as the width allows, from the left. Where not even one can be, the longest row stands apart from
+/// those above and below it.
 fn align_within(rows: &[&[Cell]], width: usize) -> Vec<String> {
     let most = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-    let tries = (1..=most).rev().map(|columns| align(rows, columns));
-    tries
-        .into_iter()
-        .find(|lines| lines.iter().all(|line| line.chars().count() <= width))
-        .unwrap_or_else(|| align(rows, 0))
+    let mut tries = (1..=most).rev().map(|columns| align(rows, columns));
+    if let Some(lines) = tries.find(|lines| lines.iter().all(|line| line.chars().count() <= width)) {
+        return lines;
+    }
+    let lines = align(rows, 0);
+    let longest = (0..lines.len()).max_by_key(|i| lines[*i].chars().count()).unwrap_or(0);
+    let Some(line) = lines.into_iter().nth(longest) else {
+        return Vec::new();
+    };
+    let mut all = align_within(&rows[..longest], width);
+    all.push(line);
+    all.extend(align_within(&rows[longest + 1..], width));
+    all
 }
 
 /// The rows as lines, the first `columns` of their cells padded to one width.

@@ -50,8 +50,7 @@ impl<T> Sequence<T> {
 impl<'a> Trivia<'a> {
     /// Scans a text that parses.
     pub(super) fn scan(text: &'a str) -> Trivia<'a> {
-        let mut trivia =
-            Trivia { text, comments: Vec::new(), braces: Vec::new(), first_token: text.len() };
+        let mut trivia = Trivia { text, comments: Vec::new(), braces: Vec::new(), first_token: text.len() };
         let mut open = Vec::new();
         let bytes = text.as_bytes();
         let mut at = 0;
@@ -59,11 +58,7 @@ impl<'a> Trivia<'a> {
             if bytes[at..].starts_with(b"//") {
                 let end = text[at..].find('\n').map_or(text.len(), |length| at + length);
                 let comment = text[at..end].trim_end();
-                trivia.comments.push(Comment {
-                    start: at,
-                    end: at + comment.len(),
-                    taken: Cell::new(false),
-                });
+                trivia.comments.push(Comment { start: at, end: at + comment.len(), taken: Cell::new(false) });
                 at = end;
                 continue;
             }
@@ -108,10 +103,7 @@ impl<'a> Trivia<'a> {
 
     fn waiting(&self, range: Range<usize>) -> impl Iterator<Item = &Comment> {
         let first = self.comments.partition_point(|c| c.start < range.start);
-        self.comments[first..]
-            .iter()
-            .take_while(move |c| c.start < range.end)
-            .filter(|c| !c.taken.get())
+        self.comments[first..].iter().take_while(move |c| c.start < range.end).filter(|c| !c.taken.get())
     }
 
     fn take(&self, comment: &Comment) -> String {

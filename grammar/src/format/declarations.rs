@@ -15,10 +15,7 @@ impl Printer<'_> {
         let inside = self.trivia.braces_at_end(side.span);
         let entries = side.entries.iter().map(|e| (e.span, e));
         let entries = self.trivia.sequence(entries, inside, |e| self.side_entry(e));
-        Printed::doc(Doc::Cat(vec![
-            Doc::text(format!("side {} ", side.name.text)),
-            braces(entries, indent),
-        ]))
+        Printed::doc(Doc::Cat(vec![Doc::text(format!("side {} ", side.name.text)), braces(entries, indent)]))
     }
 
     fn side_entry(self, entry: &SideEntry) -> Printed {
@@ -67,12 +64,12 @@ impl Printer<'_> {
         match &line.kind {
             ConfigLineKind::Require { condition, message } => {
                 let head = Doc::Cat(vec![Doc::text("require "), self.expr(condition)]);
-                two_parts(Kind::Other, head, Doc::text(format!("else {}", quoted(&message.text))))
+                two_parts(Kind::Other, &head, &Doc::text(format!("else {}", quoted(&message.text))))
             }
             ConfigLineKind::Note { message, condition } => {
                 let head = Doc::text(format!("note {}", quoted(&message.text)));
                 let condition = condition.as_ref().map(|c| Doc::Cat(vec![Doc::text("if "), self.expr(c)]));
-                two_parts(Kind::Other, head, condition.unwrap_or_else(nothing))
+                two_parts(Kind::Other, &head, &condition.unwrap_or_else(nothing))
             }
             ConfigLineKind::Index { name, from, to } => {
                 let (from, to) = (self.inline(from), self.inline(to));
@@ -85,7 +82,7 @@ impl Printer<'_> {
                 Printed::row(Kind::ToLeft, &[(0, &place), (1, &value)], broken)
             }
             ConfigLineKind::ToRight { value, place } => {
-                two_parts(Kind::ToRight, self.expr(value), Doc::text(format!("=> {}", place.text)))
+                two_parts(Kind::ToRight, &self.expr(value), &Doc::text(format!("=> {}", place.text)))
             }
             ConfigLineKind::Field(field) => self.field(field),
         }
@@ -121,7 +118,7 @@ impl Printer<'_> {
         let inside = self.trivia.braces_at_end(module.span);
         let params = module.params.iter().map(|p| (p.span, p));
         let params = self.trivia.sequence(params, inside, |p| self.module_param(p));
-        in_braces(head, params, indent)
+        in_braces(&head, params, indent)
     }
 
     fn module_param(self, param: &ModuleParam) -> Printed {
@@ -149,8 +146,8 @@ impl Printer<'_> {
 }
 
 /// A head and parameters in braces: on one line where they fit and no comment stands among them.
-pub(super) fn in_braces(head: String, params: Sequence<Printed>, indent: usize) -> Printed {
-    let head_doc = Doc::text(&head);
+pub(super) fn in_braces(head: &str, params: Sequence<Printed>, indent: usize) -> Printed {
+    let head_doc = Doc::text(head);
     let mut texts = Vec::new();
     for piece in &params.pieces {
         if let Piece::Entry(param, _) = piece {
@@ -180,12 +177,12 @@ pub(super) fn nothing() -> Doc {
 }
 
 /// A head and what follows it, the latter on a line of its own where both do not fit on one.
-pub(super) fn two_parts(kind: Kind, head: Doc, rest: Doc) -> Printed {
+pub(super) fn two_parts(kind: Kind, head: &Doc, rest: &Doc) -> Printed {
     let mut broken = vec![head.clone().group()];
     if rest.flat().is_none_or(|text| !text.is_empty()) {
         broken.push(rest.clone().next_line());
     }
-    Printed::row(kind, &[(0, &head), (1, &rest)], Doc::Cat(broken))
+    Printed::row(kind, &[(0, head), (1, rest)], Doc::Cat(broken))
 }
 
 /// `a, b`, broken after commas.

@@ -73,7 +73,9 @@ impl Printer<'_> {
             ExprKind::Binary(op, left, right) => self.chain(*op, left, right),
             ExprKind::If(choice) => self.branches(choice),
             ExprKind::Match(choice) => self.choice(choice),
-            ExprKind::Paren(value) => Doc::Cat(vec![Doc::text("("), self.expr(value).align(), Doc::text(")")]),
+            ExprKind::Paren(value) => {
+                Doc::Cat(vec![Doc::text("("), self.expr(value).align(), Doc::text(")")])
+            }
         }
     }
 
@@ -124,7 +126,8 @@ impl Printer<'_> {
     /// `match … { … }`.
     pub(super) fn choice<T: Chosen>(self, choice: &Match<T>) -> Doc {
         let head = vec![Doc::text("match "), self.expr(&choice.scrutinee), Doc::text(" {")];
-        let arms = choice.arms.iter().map(|(pattern, value)| (pattern.span.to(value.span()), (pattern, value)));
+        let arms =
+            choice.arms.iter().map(|(pattern, value)| (pattern.span.to(value.span()), (pattern, value)));
         let inside = self.trivia.braces_at_end(choice.span);
         let print = |(pattern, value): (&Pattern, &T)| (self.pattern(pattern), value.print(self));
         let Sequence { open, pieces } = if self.places_comments {

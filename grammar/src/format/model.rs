@@ -59,9 +59,10 @@ impl Printer<'_> {
         let formals = if repr.formals.is_empty() { String::new() } else { formals(&repr.formals) };
         let head = format!("repr {}{formals}", repr.name.text);
         let inside: Range<usize> = self.trivia.braces_after(repr.name.span.end);
-        let params = repr.params.iter().map(|(name, dtype, layout)| {
-            (name.span.to(layout.span), (name, dtype, layout))
-        });
+        let params = repr
+            .params
+            .iter()
+            .map(|(name, dtype, layout)| (name.span.to(layout.span), (name, dtype, layout)));
         let params = self.trivia.sequence(params, inside, |(name, dtype, of)| {
             let name = Doc::Text(self.name(name));
             let dtype = Doc::text(&dtype.text);
@@ -69,7 +70,7 @@ impl Printer<'_> {
             let broken = [name.clone(), Doc::text(" "), dtype.clone(), Doc::text(" "), layout.clone()];
             Printed::row(Kind::Parameter, &[(0, &name), (1, &dtype), (1, &layout)], Doc::Cat(broken.into()))
         });
-        let printed = in_braces(head, params, indent);
+        let printed = in_braces(&head, params, indent);
         match &repr.value {
             None => printed,
             Some(value) => Printed::doc(Doc::Cat(vec![

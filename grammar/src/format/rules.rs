@@ -9,17 +9,23 @@ use super::doc::{Doc, INDENT, WIDTH};
 use super::name::{clause, layout};
 use super::{quoted, words};
 use crate::ast::{
-    Affine, Drop, Emit, Ident, Item, Rule, RuleMatch, RuleOption, RuleOptionKind, RuleSide, Term, TermContent,
-    Tie, When,
+    Affine, Drop, Emit, Ident, Item, Rule, RuleMatch, RuleOption, RuleOptionKind, RuleSide, Term,
+    TermContent, Tie, When,
 };
 use crate::source::Span;
 
 /// A side of a rule as it is printed.
 enum SideDoc {
-    Term { name: Doc, content: Doc },
+    Term {
+        name: Doc,
+        content: Doc,
+    },
     Alternatives(Vec<Doc>),
     /// The lines in the braces, and the whole on one line if it can be.
-    Labelled { block: Doc, line: Option<String> },
+    Labelled {
+        block: Doc,
+        line: Option<String>,
+    },
 }
 
 impl Printer<'_> {
@@ -29,7 +35,7 @@ impl Printer<'_> {
         let arrow = rule.arrow.symbol();
         let options: Vec<String> = rule.options.iter().map(rule_option).collect();
         let options = options.join("  ");
-        let head = rule_head(left, arrow, right, options);
+        let head = rule_head(&left, arrow, &right, options);
         let Some(items) = &rule.body else {
             return head;
         };
@@ -59,7 +65,8 @@ impl Printer<'_> {
                 let terms = self.trivia.sequence(entries, inside, |(label, term)| {
                     let (name, content) = self.term(term);
                     let label = Doc::text(format!("{}:", label.text));
-                    let broken = Doc::Cat(vec![label.clone(), Doc::text(" "), beside(name.clone(), content.clone())]);
+                    let broken =
+                        Doc::Cat(vec![label.clone(), Doc::text(" "), beside(name.clone(), content.clone())]);
                     Printed::row(Kind::Parameter, &[(0, &label), (1, &name), (1, &content)], broken)
                 });
                 let line = on_one_line(&terms);
@@ -154,7 +161,7 @@ impl Printer<'_> {
 
     pub(super) fn drop(self, drop: &Drop) -> Printed {
         let (name, reason) = self.drop_parts(drop);
-        two_parts(Kind::Drop, Doc::text(format!("drop {name}")), reason)
+        two_parts(Kind::Drop, &Doc::text(format!("drop {name}")), &reason)
     }
 
     /// What follows the keyword, for where it stands in a column of its own.
@@ -191,7 +198,7 @@ impl Printer<'_> {
 
     pub(super) fn tie(self, tie: &Tie) -> Printed {
         let alias = format!("tie {}{}", on_side(tie.side.as_ref()), self.name(&tie.alias));
-        two_parts(Kind::Other, Doc::Text(alias), Doc::text(format!("= {}", self.name(&tie.of))))
+        two_parts(Kind::Other, &Doc::Text(alias), &Doc::text(format!("= {}", self.name(&tie.of))))
     }
 }
 
@@ -208,8 +215,8 @@ fn beside(name: Doc, content: Doc) -> Doc {
 }
 
 /// Both sides of a rule and its options.
-fn rule_head(left: SideDoc, arrow: &str, right: SideDoc, options: String) -> Printed {
-    let kind = match (&left, &right) {
+fn rule_head(left: &SideDoc, arrow: &str, right: &SideDoc, options: String) -> Printed {
+    let kind = match (left, right) {
         (SideDoc::Term { .. }, SideDoc::Term { .. }) => Kind::Rule,
         _ => Kind::Other,
     };

@@ -11,7 +11,10 @@ use super::*;
 /// A factor without names; [`Namer`] gives it distinct axes and labels.
 #[derive(Clone, Debug)]
 enum Shape {
-    Axis { len: u64, broadcast: bool },
+    Axis {
+        len: u64,
+        broadcast: bool,
+    },
     Unit,
     Product(Vec<Shape>),
     /// The arms, and before which of them padding of so many rows stands.

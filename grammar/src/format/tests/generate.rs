@@ -47,7 +47,8 @@ impl Noisy {
             kind => {
                 let before = [" ", "\n", "\n\n\n", "  "][usize::from(draw() % 4)];
                 let slashes = ["//", "///", "//!", "////"][usize::from(draw() % 4)];
-                let rest = ["", " \"open", " {([", " // twice", " ü  \t", "})]", "^~"][usize::from(draw() % 7)];
+                let rest =
+                    ["", " \"open", " {([", " // twice", " ü  \t", "})]", "^~"][usize::from(draw() % 7)];
                 let comment = format!("{slashes} c{};{rest}", self.comments.len());
                 self.text.push_str(before);
                 self.text.push_str(&comment);
@@ -102,12 +103,24 @@ fn integer() -> Text {
 }
 
 fn quoted() -> Text {
-    let long = r#""a^text^that^is^quite^long,^so^that^lines^have^to^break^before^or^after^it^in^most^places""#;
-    one_of([pick(&[r#""""#, r#""gpt2""#, r#""a^//^b""#, r#""\"\\\n""#, r#""{layer}^)""#, r#""ü^^x""#]), lit(long)])
+    let long =
+        r#""a^text^that^is^quite^long,^so^that^lines^have^to^break^before^or^after^it^in^most^places""#;
+    one_of([
+        pick(&[r#""""#, r#""gpt2""#, r#""a^//^b""#, r#""\"\\\n""#, r#""{layer}^)""#, r#""ü^^x""#]),
+        lit(long),
+    ])
 }
 
 fn place() -> Text {
-    pick(&["x", "args.hidden-size", "config.json", "a.0.b", "true", "null", "args.tensor_model_parallel_size"])
+    pick(&[
+        "x",
+        "args.hidden-size",
+        "config.json",
+        "a.0.b",
+        "true",
+        "null",
+        "args.tensor_model_parallel_size",
+    ])
 }
 
 fn places() -> Text {
@@ -117,7 +130,14 @@ fn places() -> Text {
 // ------------------------------------------------------------------ names and layouts
 
 fn index() -> Text {
-    let term = || one_of([word(), integer(), cat([integer(), lit("~*~"), word()]), cat([word(), lit("~*~"), integer()])]);
+    let term = || {
+        one_of([
+            word(),
+            integer(),
+            cat([integer(), lit("~*~"), word()]),
+            cat([word(), lit("~*~"), integer()]),
+        ])
+    };
     let sum = cat([term(), maybe(cat([pick(&["~+~", "~-~"]), term()]))]);
     let set = one_of([
         cat([lit(" in "), word()]),
@@ -128,7 +148,10 @@ fn index() -> Text {
 }
 
 fn expr_sum() -> Text {
-    cat([one_of([place(), number()]), maybe(cat([pick(&[" +~", " -~", " *~", " %~"]), one_of([place(), number()])]))])
+    cat([
+        one_of([place(), number()]),
+        maybe(cat([pick(&[" +~", " -~", " *~", " %~"]), one_of([place(), number()])])),
+    ])
 }
 
 fn name_of(depth: u32) -> Text {
@@ -263,7 +286,16 @@ fn item(depth: u32) -> Text {
         rule(lit("")),
         rule(lit("")),
         drop(),
-        cat([lit("emit "), on_side(), name(), lit("~"), layout(), maybe(lit(" as f16")), lit("~=~"), pick(&["tril", "0", "-1e4"])]),
+        cat([
+            lit("emit "),
+            on_side(),
+            name(),
+            lit("~"),
+            layout(),
+            maybe(lit(" as f16")),
+            lit("~=~"),
+            pick(&["tril", "0", "-1e4"]),
+        ]),
         cat([lit("tie "), on_side(), name(), lit("~=~"), name()]),
     ]);
     if depth == 0 {
@@ -374,7 +406,8 @@ fn model() -> Text {
     let argument = || cat([word(), maybe(cat([lit("~"), layout()]))]);
     let names = one_of([word(), cat([lit("(~"), many(word(), "~,~", 2, 3), lit("~)")])]);
     let binding = || cat([lit("let "), names.clone(), lit("~=~"), model_expr(2)]);
-    let inner = cat([lit("for "), word(), lit(" in "), place(), lit("~{~"), many(binding(), " ", 0, 2), lit("~}")]);
+    let inner =
+        cat([lit("for "), word(), lit(" in "), place(), lit("~{~"), many(binding(), " ", 0, 2), lit("~}")]);
     let statement = one_of([binding(), binding(), inner]);
     cat([
         pick(&["model ", "fn "]),
