@@ -24,7 +24,7 @@ pub(crate) enum Item {
     Layout(LayoutDef),
     Model(ModelDecl),
     Repr(ReprDecl),
-    Rule(Rule),
+    Rule(Box<Rule>),
     When(When),
     Match(RuleMatch),
     Drop(Drop),
@@ -65,12 +65,12 @@ pub(crate) struct Name {
 pub(crate) enum Piece {
     Text(Ident),
     Quoted(Ident),
-    Star(Span),
-    DoubleStar(Span),
+    Star,
+    DoubleStar,
     Index(Index),
-    Alternatives(Vec<Name>, Span),
-    Labels(Vec<(Ident, Name)>, Span),
-    List(Vec<Name>, Span),
+    Alternatives(Vec<Name>),
+    Labels(Vec<(Ident, Name)>),
+    List(Vec<Name>),
 }
 
 /// `{layer}`, `{2*layer + 1@pp in dense:02}`.
@@ -156,9 +156,9 @@ pub(crate) struct Pattern {
 #[derive(Clone, Debug)]
 pub(crate) enum PatternChoice {
     Any,
-    Number(f64, String),
+    Number(String),
     /// `from..`, `..to` and `from..to`, the end left out.
-    Range(Option<(f64, String)>, Option<(f64, String)>),
+    Range(Option<String>, Option<String>),
     Text(String),
     Word(Ident),
 }
@@ -290,7 +290,7 @@ pub(crate) struct Field {
     pub(crate) name: Ident,
     pub(crate) ty: Option<Ident>,
     pub(crate) source: Option<FieldSource>,
-    pub(crate) target: Option<(Arrow, Span, Ident)>,
+    pub(crate) target: Option<(Arrow, Ident)>,
     pub(crate) default: Option<Expr>,
 }
 
@@ -368,7 +368,7 @@ pub(crate) struct Rule {
 
 #[derive(Clone, Debug)]
 pub(crate) enum RuleSide {
-    Term(Term),
+    Term(Box<Term>),
     Alternatives(Vec<Term>, Span),
     Labelled(Vec<(Ident, Term)>, Span),
 }

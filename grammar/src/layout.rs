@@ -106,7 +106,8 @@ pub struct Box {
     pub axes: Vec<BoxAxis>,
     /// Where it starts along each stored dimension.
     pub starts: Vec<u64>,
-    /// Whether it is padding.
+    /// Whether it is padding. It then starts at the first row of padding; the rows are none of its axes, and
+    /// [`Sizes::pad`] says how many there are.
     pub pad: bool,
 }
 
@@ -359,3 +360,6 @@ fn cross(outer: &[Partial], inner: &[Partial]) -> Vec<Partial> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod ast;
 mod check;
 mod code;
 mod diagnostic;
+mod format;
 mod layout;
 mod mapping;
 mod parse;
@@ -21,6 +22,7 @@ mod value;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
+pub use format::format;
 pub use layout::{Arm, AxisUse, Box as LayoutBox, BoxAxis, Factor, Labels, Layout, Sizes, Sum, SymbolicBox};
 pub use mapping::{
     Affine, Axis, AxisId, Choice, ChoiceId, Config, Direction, Document, Drop, Emit, EmitValue, Entry,

@@ -158,8 +158,8 @@ fn check_layouts(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
 
 /// The boxes of one side in one era, under each guard that can hold together with `outer`.
 fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)> {
-    let mut all: Vec<(Guard, Vec<(&Entry, &Stored, &crate::layout::Layout)>)> =
-        vec![(outer.clone(), Vec::new())];
+    type Chosen<'m> = (&'m Entry, &'m Stored, &'m crate::layout::Layout);
+    let mut all: Vec<(Guard, Vec<Chosen<'_>>)> = vec![(outer.clone(), Vec::new())];
     for entry in side {
         let Some(stored) = entry.stored.get(era).or(entry.stored.first()) else { continue };
         all = all

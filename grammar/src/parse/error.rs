@@ -10,11 +10,10 @@ use crate::source::{Source, Span};
 /// Brackets deeper than any mapping nests are refused before the recursive parser sees them.
 pub(super) fn check_nesting(text: &str, limit: usize) -> Result<(), Box<Diagnostic>> {
     let mut depth = 0usize;
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, byte) in brackets(text) {
         match byte {
             b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+            _ => depth = depth.saturating_sub(1),
         }
         if depth > limit {
             let place = Span::new(at, at + 1);
@@ -137,31 +136,48 @@ fn describe(rule: Rule) -> Option<&'static str> {
     })
 }
 
-/// The innermost bracket left open at the end of the text, strings and comments aside.
+/// The innermost bracket left open at the end of the text.
 fn unclosed_bracket(text: &str) -> Option<usize> {
-    let mut open: Vec<(usize, u8)> = Vec::new();
-    let bytes = text.as_bytes();
-    let mut i = 0;
-    while i < bytes.len() {
-        match bytes[i] {
-            b'/' if bytes.get(i + 1) == Some(&b'/') => {
-                while i < bytes.len() && bytes[i] != b'\n' {
-                    i += 1;
-                }
-            }
-            b'"' => {
-                i += 1;
-                while i < bytes.len() && bytes[i] != b'"' && bytes[i] != b'\n' {
-                    i += if bytes[i] == b'\\' { 2 } else { 1 };
-                }
-            }
-            c @ (b'(' | b'[' | b'{') => open.push((i, c)),
-            b')' | b']' | b'}' => {
+    let mut open: Vec<usize> = Vec::new();
+    for (at, byte) in brackets(text) {
+        match byte {
+            b'(' | b'[' | b'{' => open.push(at),
+            _ => {
                 open.pop();
             }
-            _ => {}
         }
-        i += 1;
     }
-    open.last().map(|(at, _)| *at)
+    open.pop()
+}
+
+/// The brackets and where they are, those in strings and comments aside. A string that is not closed ends with its
+/// line.
+fn brackets(text: &str) -> impl Iterator<Item = (usize, u8)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < bytes.len() {
+            let here = at;
+            match bytes[at] {
+                b'/' if bytes.get(at + 1) == Some(&b'/') => {
+                    while at < bytes.len() && bytes[at] != b'\n' {
+                        at += 1;
+                    }
+                }
+                b'"' => {
+                    at += 1;
+                    while at < bytes.len() && bytes[at] != b'"' && bytes[at] != b'\n' {
+                        at += if bytes[at] == b'\\' { 2 } else { 1 };
+                    }
+                    at += 1;
+                }
+                bracket @ (b'(' | b')' | b'[' | b']' | b'{' | b'}') => {
+                    at += 1;
+                    return Some((here, bracket));
+                }
+                _ => at += 1,
+            }
+        }
+        None
+    })
 }

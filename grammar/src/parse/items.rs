@@ -18,7 +18,7 @@ pub(super) fn parse_item(node: Node<'_>) -> Item {
         Syntax::layout_def => Item::Layout(parse_layout_def(node)),
         Syntax::model | Syntax::function => Item::Model(parse_model(node)),
         Syntax::repr => Item::Repr(parse_repr(node)),
-        Syntax::rule_line => Item::Rule(parse_rule(node)),
+        Syntax::rule_line => Item::Rule(Box::new(parse_rule(node))),
         Syntax::when => Item::When(parse_when(node)),
         Syntax::rule_match => Item::Match(parse_rule_match(node)),
         Syntax::drop => Item::Drop(parse_drop(node)),
@@ -120,7 +120,7 @@ fn parse_rule_side(node: Node<'_>) -> RuleSide {
     let inner = expect(node.into_inner().next());
     let at = span(&inner);
     match inner.as_rule() {
-        Syntax::term => RuleSide::Term(parse_term(inner)),
+        Syntax::term => RuleSide::Term(Box::new(parse_term(inner))),
         Syntax::term_alt => RuleSide::Alternatives(inner.into_inner().map(parse_term).collect(), at),
         Syntax::term_block => {
             let labelled = |p: Node<'_>| {

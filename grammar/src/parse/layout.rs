@@ -96,20 +96,15 @@ pub(super) fn parse_pattern(node: Node<'_>) -> Pattern {
 
 fn parse_pattern_choice(node: Node<'_>) -> PatternChoice {
     let inner = expect(node.into_inner().next());
-    let number = |p: &Node<'_>| (p.as_str().parse().unwrap_or(f64::NAN), p.as_str().to_owned());
     match inner.as_rule() {
         Rule::pad => PatternChoice::Any,
-        Rule::number => {
-            let (value, text) = number(&inner);
-            PatternChoice::Number(value, text)
-        }
+        Rule::number => PatternChoice::Number(inner.as_str().to_owned()),
         Rule::string => PatternChoice::Text(string(inner).text),
         Rule::ident => PatternChoice::Word(ident(&inner)),
         Rule::pattern_range => {
             let open_start = inner.as_str().starts_with("..");
-            let mut ends = inner.into_inner();
-            let first = ends.next().map(|p| number(&p));
-            let second = ends.next().map(|p| number(&p));
+            let mut ends = inner.into_inner().map(|p| p.as_str().to_owned());
+            let (first, second) = (ends.next(), ends.next());
             if open_start { PatternChoice::Range(None, first) } else { PatternChoice::Range(first, second) }
         }
         _ => bug(),

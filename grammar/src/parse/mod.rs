@@ -39,9 +39,34 @@ pub(crate) fn parse_file(source: &Source) -> Result<File, Box<Diagnostic>> {
 
 fn span(node: &Node<'_>) -> Span {
     let at = node.as_span();
-    // pest's spans of rules that end in optional parts include trailing white space.
-    let text = at.as_str();
-    Span::new(at.start(), at.start() + text.trim_end().len())
+    Span::new(at.start(), at.start() + without_trailing_space(at.as_str()).len())
+}
+
+/// Without the white space and comments at the end, which pest's spans of rules with optional last parts include.
+fn without_trailing_space(text: &str) -> &str {
+    let mut text = text.trim_end();
+    while let Some(comment) = comment_in_last_line(text) {
+        text = text[..comment].trim_end();
+    }
+    text
+}
+
+/// Where the comment in the last line starts. Neither strings nor comments go over the end of a line.
+fn comment_in_last_line(text: &str) -> Option<usize> {
+    let start = text.rfind('\n').map_or(0, |end| end + 1);
+    let bytes = text.as_bytes();
+    let mut at = start;
+    let mut quoted = false;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => at += 1,
+            b'/' if !quoted && bytes.get(at + 1) == Some(&b'/') => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    None
 }
 
 fn ident(node: &Node<'_>) -> Ident {

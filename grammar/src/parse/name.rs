@@ -17,21 +17,20 @@ pub(super) fn parse_name(node: Node<'_>) -> Name {
 }
 
 fn parse_piece(node: Node<'_>) -> Piece {
-    let at = span(&node);
     match node.as_rule() {
         Rule::name_text => Piece::Text(ident(&node)),
         Rule::name_quoted => Piece::Quoted(string(expect(node.into_inner().next()))),
-        Rule::name_stars if node.as_str() == "*" => Piece::Star(at),
-        Rule::name_stars => Piece::DoubleStar(at),
-        Rule::name_alt => Piece::Alternatives(node.into_inner().map(parse_name).collect(), at),
-        Rule::name_list => Piece::List(node.into_inner().map(parse_name).collect(), at),
+        Rule::name_stars if node.as_str() == "*" => Piece::Star,
+        Rule::name_stars => Piece::DoubleStar,
+        Rule::name_alt => Piece::Alternatives(node.into_inner().map(parse_name).collect()),
+        Rule::name_list => Piece::List(node.into_inner().map(parse_name).collect()),
         Rule::name_labels => {
             let mut labels = Vec::new();
             let mut children = node.into_inner();
             while let Some(label) = children.next() {
                 labels.push((ident(&label), parse_name(expect(children.next()))));
             }
-            Piece::Labels(labels, at)
+            Piece::Labels(labels)
         }
         Rule::name_index => Piece::Index(parse_index(node)),
         _ => bug(),

@@ -176,7 +176,7 @@ impl<'a> Resolver<'a> {
             None => {}
         }
         let mut written = [false; 2];
-        if let Some((arrow, _, place)) = &field.target {
+        if let Some((arrow, place)) = &field.target {
             self.check_place(place, SideId::Right);
             places[1].push(place.text.clone());
             written = [*arrow != Arrow::Right && !places[0].is_empty(), *arrow != Arrow::Left];

@@ -192,9 +192,11 @@ fn number(text: &str) -> Value {
 fn pattern_choice(choice: &ast::PatternChoice) -> PatternChoice {
     match choice {
         ast::PatternChoice::Any => PatternChoice::Any,
-        ast::PatternChoice::Number(_, text) => PatternChoice::Is(number(text)),
+        ast::PatternChoice::Number(text) => PatternChoice::Is(number(text)),
         ast::PatternChoice::Range(from, to) => {
-            PatternChoice::Range(from.as_ref().map(|(x, _)| *x), to.as_ref().map(|(x, _)| *x))
+            // The grammar's numbers are all numbers to Rust.
+            let end = |text: &Option<String>| text.as_ref().and_then(|t| t.parse().ok());
+            PatternChoice::Range(end(from), end(to))
         }
         ast::PatternChoice::Text(text) => PatternChoice::Is(Value::Text(text.clone())),
         ast::PatternChoice::Word(word) => PatternChoice::Is(Value::parse(&word.text)),

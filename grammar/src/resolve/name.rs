@@ -76,15 +76,15 @@ impl<'a> Resolver<'a> {
         };
         match piece {
             Piece::Text(word) | Piece::Quoted(word) => Some(single(Part::Literal(word.text.clone()))),
-            Piece::Star(_) => Some(single(Part::Star)),
-            Piece::DoubleStar(_) => Some(single(Part::DoubleStar)),
+            Piece::Star => Some(single(Part::Star)),
+            Piece::DoubleStar => Some(single(Part::DoubleStar)),
             Piece::Index(index) => self.resolve_index_part(index, side).map(single),
-            Piece::Alternatives(names, _) => {
+            Piece::Alternatives(names) => {
                 let all: Vec<Option<Vec<Expanded>>> =
                     names.iter().map(|n| self.expand_name(n, side)).collect();
                 Some(all.into_iter().collect::<Option<Vec<_>>>()?.concat())
             }
-            Piece::List(names, _) => {
+            Piece::List(names) => {
                 let mut all = Vec::new();
                 for (place, name) in names.iter().enumerate() {
                     for mut expanded in self.expand_name(name, side)? {
@@ -94,7 +94,7 @@ impl<'a> Resolver<'a> {
                 }
                 Some(all)
             }
-            Piece::Labels(labels, _) => {
+            Piece::Labels(labels) => {
                 let words: Vec<&Ident> = labels.iter().map(|(l, _)| l).collect();
                 let key = self.label_set(&words)?;
                 let mut all = Vec::new();
