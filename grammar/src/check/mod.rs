@@ -1,6 +1,7 @@
 //! The validator of the checked form. After it the boxes of each rule pair up for every size, every name
 //! belongs to one rule, and what each direction writes is written once.
 
+mod homes;
 mod names;
 mod pairs;
 
@@ -13,6 +14,7 @@ use crate::source::Span;
 /// Checks all that needs no file. Findings go to `diagnostics`.
 pub(crate) fn check_mapping(mapping: &Mapping, diagnostics: &mut Diagnostics) {
     pairs::check_pairs(mapping, diagnostics);
+    homes::check_made_up(mapping, diagnostics);
     names::check_names(mapping, diagnostics);
     check_fields(mapping, diagnostics);
 }

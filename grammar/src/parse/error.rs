@@ -29,29 +29,107 @@ pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) ->
     let at = match error.location {
         InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
     };
-    let rest = source.text().get(at..).unwrap_or("");
-    let found = found_token(rest);
-    let place = Span::new(at, at + found.len());
-    let expected = match &error.variant {
-        ErrorVariant::ParsingError { positives, .. } => expected_words(positives),
-        ErrorVariant::CustomError { .. } => Vec::new(),
+    let text = source.text();
+    let rules: &[Rule] = match &error.variant {
+        ErrorVariant::ParsingError { positives, .. } => positives,
+        ErrorVariant::CustomError { .. } => &[],
     };
-    if source.text().trim().is_empty() {
-        return Diagnostic::error(Code::Syntax, Span::new(0, 0), "the mapping is empty", "")
-            .help("begin with `mapping NAME : LEFT <=> RIGHT`");
+    if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with("//")) {
+        return Diagnostic::error(
+            Code::Syntax,
+            Span::new(0, 0),
+            "the mapping is empty",
+            "nothing is written here",
+        )
+        .help("begin with `mapping NAME : LEFT <=> RIGHT`");
     }
-    let what = if found.is_empty() { "the end of the file".to_owned() } else { format!("`{found}`") };
-    let mut diagnostic =
-        Diagnostic::error(Code::Syntax, place, format!("{what} does not fit here"), expected_text(&expected));
-    if let Some(open) = unclosed_bracket(source.text()) {
-        let bracket = &source.text()[open..=open];
+    if let Some(diagnostic) = misspelt_keyword(source, at).or_else(|| incomplete_header(text, at)) {
+        return diagnostic;
+    }
+    let found = found_token(text.get(at..).unwrap_or(""));
+    let place = Span::new(at, at + found.len());
+    let mut diagnostic = match found {
+        "" => Diagnostic::error(Code::Syntax, place, "the file ends too early", expected_text(rules)),
+        "\"" if rules.contains(&Rule::string) => Diagnostic::error(
+            Code::Syntax,
+            place,
+            "this text is never closed",
+            "no `\"` before the line ends",
+        ),
+        _ => Diagnostic::error(
+            Code::Syntax,
+            place,
+            format!("`{found}` does not fit here"),
+            expected_text(rules),
+        ),
+    };
+    if let Some(open) = unclosed_bracket(text) {
+        let bracket = &text[open..=open];
         diagnostic = diagnostic.with(Span::new(open, open + 1), format!("this `{bracket}` is never closed"));
     }
-    if let Some(keyword) = nearest(found, KEYWORDS.iter().copied()) {
-        diagnostic = diagnostic.help(format!("did you mean `{keyword}`?"));
+    match help(found, rules) {
+        Some(help) => diagnostic.help(help),
+        None => diagnostic,
     }
-    diagnostic
 }
+
+fn help(found: &str, rules: &[Rule]) -> Option<String> {
+    let arrow = found.len() > 1 && found.chars().all(|c| ARROW_CHARACTERS.contains(c));
+    if arrow && rules.contains(&Rule::arrow) {
+        return Some("the arrows are `<=>` both ways, `=>` to the right and `<=` to the left".to_owned());
+    }
+    if found == "," && rules.contains(&Rule::axis) {
+        return Some("axes stand side by side, without commas: `[out in]`".to_owned());
+    }
+    nearest(found, KEYWORDS.iter().copied()).map(|keyword| format!("did you mean `{keyword}`?"))
+}
+
+/// `modul norm(…)`: the parser takes the first word for a name, and stops only at the next one.
+fn misspelt_keyword(source: &Source, at: usize) -> Option<Diagnostic> {
+    let text = source.text();
+    let start = text.get(..at)?.rfind('\n').map_or(0, |n| n + 1);
+    let indent = text[start..at].len() - text[start..at].trim_start().len();
+    let word = found_token(&text[start + indent..]);
+    let first_word = start + indent + word.len();
+    let stopped_after = first_word <= at && text[first_word..at].trim().is_empty() && first_word < at;
+    let stopped_at = start + indent == at;
+    if !(stopped_after || stopped_at) || KEYWORDS.contains(&word) || word.len() < 3 {
+        return None;
+    }
+    let keyword = nearest(word, KEYWORDS.iter().copied())?;
+    let place = Span::new(start + indent, first_word);
+    let rest = text[first_word..].lines().next().unwrap_or_default();
+    // A parameter that merely resembles a keyword is followed by what makes it a rule.
+    if stopped_after && ["[", "<", "=>", "?", ":"].iter().any(|s| rest.trim_start().starts_with(s)) {
+        return None;
+    }
+    Some(
+        Diagnostic::error(Code::Syntax, place, format!("`{word}` does not fit here"), "not a keyword")
+            .help(format!("did you mean `{keyword}`?")),
+    )
+}
+
+/// A first line that begins as it should and goes on otherwise.
+fn incomplete_header(text: &str, at: usize) -> Option<Diagnostic> {
+    let rest = text.get(at..)?;
+    let before = text[..at].lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with("//"));
+    if !(before && rest.starts_with("mapping")) {
+        return None;
+    }
+    let line = rest.lines().next().unwrap_or_default().trim_end();
+    let place = Span::new(at, at + line.len());
+    Some(
+        Diagnostic::error(
+            Code::Syntax,
+            place,
+            "the first line is not complete",
+            "names the mapping and its sides",
+        )
+        .help("write `mapping NAME : LEFT <=> RIGHT`"),
+    )
+}
+
+const ARROW_CHARACTERS: &str = "<=>-~";
 
 const KEYWORDS: &[&str] = &[
     "mapping",
@@ -82,40 +160,46 @@ fn found_token(rest: &str) -> &str {
     if word > 0 {
         return &rest[..word];
     }
-    for symbol in ["<=>", "=>", "<=", "->", "==", "**"] {
-        if rest.starts_with(symbol) {
-            return symbol;
-        }
+    let symbols = rest.find(|c: char| !ARROW_CHARACTERS.contains(c)).unwrap_or(rest.len());
+    if symbols > 0 {
+        return &rest[..symbols];
+    }
+    if rest.starts_with("**") {
+        return &rest[..2];
     }
     rest.chars().next().map_or("", |c| &rest[..c.len_utf8()])
 }
 
-fn expected_text(expected: &[&str]) -> String {
-    match expected {
-        [] => String::new(),
+/// What may stand here in a few words, since a long list helps nobody; never empty.
+fn expected_text(rules: &[Rule]) -> String {
+    if rules.contains(&Rule::parameters) {
+        return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect` or `drop`"
+            .to_owned();
+    }
+    let mut words: Vec<&'static str> = rules.iter().filter_map(|r| describe(*r)).collect();
+    let mut seen = Vec::new();
+    words.retain(|w| {
+        !seen.contains(w) && {
+            seen.push(*w);
+            true
+        }
+    });
+    words.sort_by_key(|w| !w.starts_with("an arrow"));
+    words.truncate(3);
+    match words.as_slice() {
+        [] if rules.contains(&Rule::cast) || rules.contains(&Rule::kw_as) => {
+            "expected `=` and what the parameter holds".to_owned()
+        }
+        [] => "nothing here can go on like this".to_owned(),
         [one] => format!("expected {one}"),
         [most @ .., last] => format!("expected {} or {last}", most.join(", ")),
     }
 }
 
-/// What may stand here, most telling first; only a few, since a long list helps nobody.
-fn expected_words(rules: &[Rule]) -> Vec<&'static str> {
-    let mut words: Vec<&'static str> = Vec::new();
-    for rule in rules {
-        if let Some(word) = describe(*rule)
-            && !words.contains(&word)
-        {
-            words.push(word);
-        }
-    }
-    words.truncate(6);
-    words
-}
-
 fn describe(rule: Rule) -> Option<&'static str> {
     Some(match rule {
         Rule::header | Rule::kw_mapping => "`mapping NAME : LEFT <=> RIGHT`",
-        Rule::arrow => "`<=>`, `=>` or `<=`",
+        Rule::arrow => "an arrow (`<=>`, `=>`, `<=`)",
         Rule::stored_layout | Rule::layout | Rule::layout_expr => "a layout such as `[out in]`",
         Rule::dim | Rule::axis | Rule::group | Rule::arm => "an axis or a group in parentheses",
         Rule::name | Rule::name_text | Rule::term | Rule::rule_side => "a parameter name",
