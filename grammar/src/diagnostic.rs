@@ -117,7 +117,6 @@ impl Diagnostics {
     }
 
     /// All of them: by place, those without a place last.
-    #[must_use]
     pub fn list(&self) -> &[Diagnostic] {
         &self.list
     }

@@ -37,11 +37,11 @@ impl Size {
     }
 
     fn add_term(&mut self, symbols: Vec<Symbol>, coefficient: i128) {
-        let slot = self.terms.entry(symbols.clone()).or_insert(0);
-        *slot = slot.saturating_add(coefficient);
-        if *slot == 0 {
-            self.terms.remove(&symbols);
-        }
+        let before = self.terms.get(&symbols).copied().unwrap_or(0);
+        match before.saturating_add(coefficient) {
+            0 => self.terms.remove(&symbols),
+            sum => self.terms.insert(symbols, sum),
+        };
     }
 
     /// The sum of both.

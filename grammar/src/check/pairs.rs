@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::layout::{AxisUse, Labels};
+use crate::layout::{AxisUse, Labels, Layout};
 use crate::mapping::{AxisId, Entry, Guard, Mapping, Rule, SideId, Stored};
 use crate::size::{Size, Symbol};
 use crate::source::Span;
@@ -145,8 +145,8 @@ fn check_layouts(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
 
 /// The boxes of one side in one era, under each guard that can hold together with `outer`.
 fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)> {
-    let mut all: Vec<(Guard, Vec<(&Entry, &Stored, &crate::layout::Layout)>)> =
-        vec![(outer.clone(), Vec::new())];
+    type Chosen<'m> = (&'m Entry, &'m Stored, &'m Layout);
+    let mut all: Vec<(Guard, Vec<Chosen<'_>>)> = vec![(outer.clone(), Vec::new())];
     for entry in side {
         let Some(stored) = entry.stored.get(era).or(entry.stored.first()) else { continue };
         all = all
@@ -160,7 +160,7 @@ fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)>
             })
             .collect();
     }
-    let boxes = |(entry, stored, layout): &(&Entry, &Stored, &crate::layout::Layout)| -> Vec<Piece> {
+    let boxes = |(entry, stored, layout): &Chosen<'_>| -> Vec<Piece> {
         let in_name: Vec<AxisUse> = stored
             .name
             .indices()

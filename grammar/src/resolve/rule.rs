@@ -337,7 +337,7 @@ impl<'a> Resolver<'a> {
         for option in options {
             match &option.kind {
                 RuleOptionKind::Fill(mode, numbers) => {
-                    all.fill = self.fill(mode, numbers).unwrap_or(all.fill)
+                    all.fill = self.fill(mode, numbers).unwrap_or(all.fill);
                 }
                 RuleOptionKind::On(place) => all.on = self.rank_end(place),
                 RuleOptionKind::Replicas(mode) => {
