@@ -110,8 +110,8 @@ pub struct Side {
     pub dtype: Option<String>,
     /// The file format that is written.
     pub format: Format,
-    /// Names that a checkpoint of this side has.
-    pub detect: Vec<Template>,
+    /// Names that a checkpoint of this side has; of each group of alternatives it has one.
+    pub detect: Vec<Vec<Template>>,
 }
 
 /// How a side's checkpoints are written.

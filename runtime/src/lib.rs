@@ -2,6 +2,33 @@
 
 #![deny(unsafe_code)]
 
+mod archive;
+mod bind;
+mod checkpoint;
+mod convert;
+mod document;
 mod dtype;
+pub mod engine;
+pub mod output;
+mod pickle;
+mod plan;
+mod safetensors;
+mod storage;
+mod tensor;
+mod torch;
 
+
+pub use archive::{ArchiveError, Packing};
+pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side};
+pub use checkpoint::{Checkpoint, Format, FormatKind, OpenCause, OpenError, OpenOptions};
+pub use convert::{ConvertError, ConvertOptions, convert};
+pub use document::{Key, Map, Object, Value};
 pub use dtype::DType;
+pub use pickle::{PickleError, PickleErrorKind};
+pub use plan::{Plan, PlanOptions, Source};
+pub use safetensors::SafetensorsError;
+pub use tensor::{Storage, StorageId, Tensor, Unsupported};
+pub use torch::TorchError;
+
+/// The mapping language.
+pub use transship_grammar as grammar;

@@ -49,10 +49,8 @@ impl<'a> Resolver<'a> {
                     );
                 }
                 Item::Side(_) | Item::Config(_) | Item::Module(_) | Item::Layout(_) | Item::Repr(_) => {}
-                Item::Model(model) => {
-                    let what = format!("the forward pass `{}`", model.name.text);
-                    self.mapping.not_executable.push((what, model.name.span));
-                }
+                // Converting weights does not run the model.
+                Item::Model(_) => {}
                 Item::Rule(rule) => match &rule.body {
                     Some(body) => self.resolve_scope(rule, body, scope),
                     None => self.resolve_rule(rule, scope),

@@ -97,7 +97,7 @@ impl<'a> Resolver<'a> {
                 }
             }
             SideEntryKind::Parameters(names) => {
-                self.mapping.sides[side.index()].roots = self.plain_templates(side, names);
+                self.mapping.sides[side.index()].roots = self.plain_templates(side, names).concat();
             }
             SideEntryKind::Detect(names) => {
                 self.mapping.sides[side.index()].detect = self.plain_templates(side, names);
@@ -120,12 +120,12 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn plain_templates(&mut self, side: SideId, names: &'a [ast::Name]) -> Vec<Template> {
+    /// The ways to read each of the names.
+    fn plain_templates(&mut self, side: SideId, names: &'a [ast::Name]) -> Vec<Vec<Template>> {
         names
             .iter()
             .filter_map(|name| self.expand_name(name, side))
-            .flatten()
-            .map(|expanded| expanded.template)
+            .map(|ways| ways.into_iter().map(|expanded| expanded.template).collect())
             .collect()
     }
 

@@ -1,0 +1,233 @@
+//! Config values from what says them: the user, the checkpoint's documents, a config to start from.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use transship_grammar as grammar;
+
+use grammar::{Code, Diagnostic, Diagnostics, Field, FieldId, SideId, Type, Value, nearest};
+
+use super::{Binding, Known, Scope};
+use crate::document;
+
+/// A config value that the user sets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The name of the config value in the mapping.
+    pub name: String,
+    /// Its value, as written.
+    pub value: String,
+}
+
+/// A config of the target to start from: the reference script's `--config_file`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaseConfig {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Its contents.
+    pub values: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Where a config value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The user set it.
+    Set,
+    /// A place in the checkpoint's documents.
+    Place(String),
+    /// Computed from the checkpoint's documents.
+    Computed,
+    /// A place in the config to start from.
+    Base(String),
+    /// A dimension of a stored tensor.
+    Shape {
+        /// The tensor's name.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<u64>,
+    },
+    /// The numbers in the names of stored tensors, here the last one.
+    Counted(String),
+    /// An equation of the mapping.
+    Equation(String),
+    /// The mapping's default.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Set => f.write_str("set by the user"),
+            Origin::Place(place) => write!(f, "{place} of the checkpoint"),
+            Origin::Computed => f.write_str("computed from the checkpoint's config"),
+            Origin::Base(place) => write!(f, "{place} of the config given"),
+            Origin::Shape { tensor, shape } => write!(f, "the shape {shape:?} of `{tensor}`"),
+            Origin::Counted(last) => write!(f, "counted in names up to `{last}`"),
+            Origin::Equation(text) => write!(f, "`{text}`"),
+            Origin::Default => f.write_str("the mapping's default"),
+        }
+    }
+}
+
+impl Binding<'_> {
+    /// What the source's documents hold at a place.
+    pub(super) fn source_place(&self, path: &str) -> Option<Value> {
+        let path = self.document_path(self.from, path);
+        self.checkpoint.lookup(&path).map(config_value)
+    }
+
+    /// A place as the checkpoint is asked for it: an alias stands for its document.
+    fn document_path(&self, side: SideId, place: &str) -> String {
+        let (first, rest) = place.split_once('.').unwrap_or((place, ""));
+        let documents = &self.mapping.side(side).documents;
+        match documents.iter().find(|d| d.alias.as_deref() == Some(first)) {
+            Some(document) if rest.is_empty() => document.name.clone(),
+            Some(document) => format!("{}.{rest}", document.name),
+            None => place.to_owned(),
+        }
+    }
+
+    /// The value of the config to start from at a place of the target's main document.
+    pub(crate) fn base_place(&self, place: &str) -> Option<Value> {
+        let mut keys = place.split('.');
+        let mut value = self.base.as_ref()?.values.get(keys.next()?)?;
+        for key in keys {
+            value = value.get(key)?;
+        }
+        Some(from_json(value))
+    }
+
+    pub(super) fn read_config(&mut self, settings: &[Setting], diagnostics: &mut Diagnostics) {
+        self.check_settings(settings, diagnostics);
+        for index in 0..self.mapping.config.fields.len() {
+            let field = &self.mapping.config.fields[index];
+            let set = settings.iter().rev().find(|s| s.name == field.name);
+            let set = set.map(|s| Known { value: parse_setting(field, &s.value), origin: Origin::Set });
+            let read = self.read_field(field, diagnostics);
+            let base = self.base_field(field);
+            self.values[index] = self.preferred(field, set, read, base);
+            self.check_type(field, index, diagnostics);
+        }
+    }
+
+    fn check_settings(&self, settings: &[Setting], diagnostics: &mut Diagnostics) {
+        let known: Vec<&str> = self.mapping.config.fields.iter().map(|f| f.name.as_str()).collect();
+        for setting in settings.iter().filter(|s| !known.contains(&s.name.as_str())) {
+            let message = format!("the mapping `{}` has no config value `{}`", self.mapping.name, setting.name);
+            let mut diagnostic = Diagnostic::without_place(Code::UnknownSetting, message)
+                .note(format!("it has {}", known.join(", ")));
+            if let Some(near) = nearest(&setting.name, known.iter().copied()) {
+                diagnostic = diagnostic.help(format!("did you mean `--set {near}={}`?", setting.value));
+            }
+            diagnostics.push(diagnostic);
+        }
+    }
+
+    fn read_field(&self, field: &Field, diagnostics: &mut Diagnostics) -> Option<Known> {
+        let places = &field.places[self.from.index()];
+        let found = places.iter().find_map(|place| {
+            let value = self.source_place(place).filter(|v| *v != Value::Null)?;
+            Some(Known { value, origin: Origin::Place(place.clone()) })
+        });
+        if found.is_some() || self.from != SideId::Left {
+            return found;
+        }
+        let value = match field.computed.as_ref()?.evaluate(&Scope { binding: self, key: None }) {
+            Ok(value) => value,
+            Err(error) => {
+                diagnostics.push(self.evaluation_error(&error, field.span));
+                return None;
+            }
+        };
+        Some(Known { value, origin: Origin::Computed })
+    }
+
+    fn base_field(&self, field: &Field) -> Option<Known> {
+        let place = field.places[self.to().index()].first()?;
+        let value = self.base_place(place).filter(|v| *v != Value::Null)?;
+        Some(Known { value, origin: Origin::Base(place.clone()) })
+    }
+
+    /// What the user sets wins over the checkpoint, and that over a config to start from; what is only
+    /// computed does not win over that.
+    fn preferred(
+        &mut self,
+        field: &Field,
+        set: Option<Known>,
+        read: Option<Known>,
+        base: Option<Known>,
+    ) -> Option<Known> {
+        let computed = read.as_ref().is_some_and(|k| k.origin == Origin::Computed);
+        let (second, third) = if computed { (base, read) } else { (read, base) };
+        let mut order = [set, second, third].into_iter().flatten();
+        let taken = order.next()?;
+        for other in order.filter(|o| !o.value.same(&taken.value)) {
+            self.notes.push(format!(
+                "{} = {} ({}) is taken, not {} ({})",
+                field.name, taken.value, taken.origin, other.value, other.origin
+            ));
+        }
+        Some(taken)
+    }
+
+    fn check_type(&self, field: &Field, index: usize, diagnostics: &mut Diagnostics) {
+        let Some(known) = &self.values[index] else { return };
+        if field.ty.admits(&known.value) || (known.value == Value::Null && field.ty == Type::Any) {
+            return;
+        }
+        let expected = match field.ty {
+            Type::Int => "a whole number",
+            Type::Float => "a number",
+            Type::Bool => "true or false",
+            Type::Text => "a text",
+            _ => "a list",
+        };
+        diagnostics.push(
+            Diagnostic::error(
+                Code::TypeMismatch,
+                field.span,
+                format!("`{}` is {}, but it must be {expected}", field.name, known.value),
+                format!("the value is {}", known.origin),
+            )
+            .help(format!("give the right one with `--set {}=VALUE`", field.name)),
+        );
+    }
+
+    /// The places of a field, for messages that say where a value could come from.
+    pub(super) fn sources_of(&self, field: FieldId) -> String {
+        let field = self.mapping.field(field);
+        let places = field.places[self.from.index()].join(" or ");
+        if places.is_empty() { "no place in the checkpoint".to_owned() } else { places }
+    }
+}
+
+/// A setting as the type of its config value wants it; a text stays one even if it looks like a number.
+fn parse_setting(field: &Field, text: &str) -> Value {
+    if field.ty == Type::Text { Value::Text(text.to_owned()) } else { Value::parse(text) }
+}
+
+/// A document's value as a config value. What config cannot hold counts as present and as true.
+fn config_value(value: &document::Value) -> Value {
+    match value {
+        document::Value::Null => Value::Null,
+        document::Value::Bool(b) => Value::Bool(*b),
+        document::Value::Int(n) => Value::Int(*n),
+        document::Value::Float(x) => Value::Float(*x),
+        document::Value::Str(text) => Value::Text(text.to_string()),
+        document::Value::List(items) => Value::List(items.iter().map(config_value).collect()),
+        other => Value::Text(other.to_string()),
+    }
+}
+
+fn from_json(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(b) => Value::Bool(*b),
+        serde_json::Value::Number(n) => {
+            n.as_i64().map_or_else(|| Value::Float(n.as_f64().unwrap_or(f64::NAN)), Value::Int)
+        }
+        serde_json::Value::String(text) => Value::Text(text.clone()),
+        serde_json::Value::Array(items) => Value::List(items.iter().map(from_json).collect()),
+        other => Value::Text(other.to_string()),
+    }
+}

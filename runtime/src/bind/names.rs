@@ -1,0 +1,296 @@
+//! Stored names against the templates of rules.
+
+use std::collections::HashMap;
+
+use transship_grammar as grammar;
+
+use grammar::{
+    AxisId, Captures, Code, Diagnostic, Diagnostics, Environment, EvalError, Mapping, Rule, SideId, Span,
+    Template, Value,
+};
+
+use super::{Binding, Known, Origin, Scope};
+use crate::{Checkpoint, Tensor};
+
+/// Coordinates of indices, by axis.
+pub(crate) type Key = Vec<(AxisId, u64)>;
+
+/// Which tensor is what, under the mapping.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    /// Tensors of a rule's entry by the coordinates in their names: index of the tensor, and of the era.
+    pub(crate) entries: HashMap<(usize, usize, Key), (usize, usize)>,
+    /// For rules with stars or without layouts: tensors and what their names hold.
+    pub(crate) renamed: Vec<(usize, usize, Captures)>,
+    /// Copies that are tied: the tensor, the tie, what its name holds.
+    pub(crate) tied: Vec<(usize, usize, Captures)>,
+    /// Tensors of the side's parameters that nothing claims.
+    pub(crate) unmapped: Vec<usize>,
+    /// How many tensors lie outside the side's parameters.
+    pub(crate) outside: usize,
+}
+
+/// A stored name as rules see it: relative to the side's first root, or from the top.
+struct Relative<'n> {
+    absolute: bool,
+    name: &'n str,
+}
+
+fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Option<Relative<'n>> {
+    for (i, root) in mapping.side(side).roots.iter().enumerate() {
+        if root.parts.is_empty() {
+            return Some(Relative { absolute: false, name });
+        }
+        let dots = name.match_indices('.').map(|(at, _)| at);
+        let inside = dots.into_iter().find(|at| root.matches(&name[..*at]).is_some());
+        if let Some(at) = inside {
+            return Some(if i == 0 {
+                Relative { absolute: false, name: &name[at + 1..] }
+            } else {
+                Relative { absolute: true, name }
+            });
+        }
+    }
+    None
+}
+
+fn captures(template: &Template, stored: &Relative<'_>) -> Option<Captures> {
+    (template.absolute == stored.absolute).then(|| template.matches(stored.name))?
+}
+
+/// The whole name that a template gives on a side, root and all.
+pub(crate) fn full_name(mapping: &Mapping, side: SideId, template: &Template, holes: &Captures) -> Option<String> {
+    let name = template.render(holes)?;
+    let root = &mapping.side(side).roots[0];
+    if template.absolute || root.parts.is_empty() {
+        return Some(name);
+    }
+    Some(format!("{}.{name}", root.render(&Captures::default())?))
+}
+
+pub(super) fn has_marks(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint) -> bool {
+    let names: Vec<Relative<'_>> =
+        checkpoint.tensors().iter().filter_map(|t| relative(mapping, side, &t.name)).collect();
+    let present = |m: &Template| names.iter().any(|n| captures(m, n).is_some());
+    mapping.side(side).detect.iter().all(|ways| ways.iter().any(present))
+}
+
+pub(super) fn count_claimed(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint) -> usize {
+    let templates: Vec<&Template> = mapping
+        .rules
+        .iter()
+        .flat_map(|r| &r.sides[side.index()])
+        .flat_map(|e| &e.stored)
+        .map(|s| &s.name)
+        .collect();
+    let names = checkpoint.tensors().iter().filter_map(|t| relative(mapping, side, &t.name));
+    names.filter(|n| templates.iter().any(|t| captures(t, n).is_some())).count()
+}
+
+/// Coordinates in a fixed order, so that equal ones are equal keys.
+pub(crate) fn sorted_key(captures: &Captures) -> Key {
+    let mut key = captures.indices.clone();
+    key.sort_unstable();
+    key
+}
+
+/// Whether a rule moves tensors as they lie.
+pub(crate) fn is_renaming(rule: &Rule) -> bool {
+    rule.sides.iter().flatten().flat_map(|e| &e.stored).all(|s| s.layouts.is_empty())
+}
+
+impl Binding<'_> {
+    /// Decides every choice that depends on config alone.
+    pub(super) fn decide(&mut self, diagnostics: &mut Diagnostics) {
+        for (i, choice) in self.mapping.choices.iter().enumerate() {
+            if choice.on.has_index() {
+                continue;
+            }
+            for field in choice.on.fields() {
+                if self.values[field.index()].is_none() {
+                    self.take_default(field, diagnostics);
+                }
+            }
+            let value = match choice.on.evaluate(&Scope { binding: self, key: None }) {
+                Ok(value) => value,
+                Err(error) => {
+                    diagnostics.push(self.evaluation_error(&error, choice.on.span));
+                    continue;
+                }
+            };
+            match choice.patterns.iter().position(|p| p.fits(&value)) {
+                Some(branch) => self.branches[i] = Some(branch),
+                None => diagnostics.push(self.no_arm(choice.on.span, &value)),
+            }
+        }
+    }
+
+    fn no_arm(&self, span: Span, value: &Value) -> Diagnostic {
+        let text = self.mapping.source.slice(span);
+        let origin = self.mapping.field_named(text).and_then(|f| self.values[f.index()].as_ref());
+        let mut diagnostic = Diagnostic::error(
+            Code::NoArm,
+            span,
+            format!("`{text}` is {value}, which no arm takes"),
+            match origin {
+                Some(known) => format!("{value} is {}", known.origin),
+                None => String::new(),
+            },
+        );
+        if self.mapping.field_named(text).is_some() {
+            diagnostic = diagnostic.help(format!("if the checkpoint is wrong, say so with `--set {text}=VALUE`"));
+        }
+        diagnostic
+    }
+
+    pub(crate) fn evaluation_error(&self, error: &EvalError, span: Span) -> Diagnostic {
+        match error {
+            EvalError::Unknown(field) => {
+                let name = &self.mapping.field(*field).name;
+                Diagnostic::error(
+                    Code::UnknownValue,
+                    span,
+                    format!("`{name}` is not known"),
+                    format!("needed here; looked for in {}", self.sources_of(*field)),
+                )
+                .help(format!("give it with `--set {name}=VALUE`"))
+            }
+            EvalError::NoIndex(axis) => Diagnostic::error(
+                Code::UnknownValue,
+                span,
+                format!("`{}` has no single value here", self.mapping.axis(*axis).name),
+                "this is asked outside the parameters that it numbers",
+            ),
+            EvalError::Type(at, what) => Diagnostic::error(Code::TypeMismatch, *at, what.clone(), ""),
+            EvalError::NoArm(at, value) => {
+                Diagnostic::error(Code::NoArm, *at, format!("no arm takes {value}"), "")
+            }
+        }
+    }
+
+    /// Sets a value to its default; does nothing where it has none.
+    pub(super) fn take_default(&mut self, field: grammar::FieldId, diagnostics: &mut Diagnostics) -> bool {
+        let Some(default) = &self.mapping.field(field).default else { return false };
+        match default.evaluate(&Scope { binding: self, key: None }) {
+            Ok(value) => {
+                self.values[field.index()] = Some(Known { value, origin: Origin::Default });
+                true
+            }
+            Err(EvalError::Unknown(_)) => false,
+            Err(error) => {
+                diagnostics.push(self.evaluation_error(&error, default.span));
+                false
+            }
+        }
+    }
+
+    /// Finds what each stored tensor is.
+    pub(super) fn claim_names(&mut self, diagnostics: &mut Diagnostics) {
+        let mut claims = Claims::default();
+        for (number, tensor) in self.checkpoint.tensors().iter().enumerate() {
+            let Some(stored) = relative(self.mapping, self.from, &tensor.name) else {
+                claims.outside += 1;
+                continue;
+            };
+            let known = self.claim(number, tensor, &stored, &mut claims, diagnostics);
+            if !known && !self.is_left_out(&stored) {
+                claims.unmapped.push(number);
+            }
+        }
+        self.claims = claims;
+    }
+
+    fn claim(
+        &self,
+        number: usize,
+        tensor: &Tensor,
+        stored: &Relative<'_>,
+        claims: &mut Claims,
+        diagnostics: &mut Diagnostics,
+    ) -> bool {
+        let mut known = false;
+        for (rule_number, rule) in self.mapping.rules.iter().enumerate() {
+            if !self.may_hold(&rule.guard) {
+                continue;
+            }
+            for (entry_number, entry) in rule.sides[self.from.index()].iter().enumerate() {
+                for (era, way) in entry.stored.iter().enumerate() {
+                    let Some(found) = captures(&way.name, stored) else { continue };
+                    let key = sorted_key(&found);
+                    if !self.holds(&rule.guard, &key) || !self.in_ranges(&way.name, &key) {
+                        continue;
+                    }
+                    known = true;
+                    if !rule.direction.goes_to(self.to()) {
+                        continue;
+                    }
+                    if is_renaming(rule) {
+                        claims.renamed.push((number, rule_number, found));
+                    } else if let Some((other, _)) =
+                        claims.entries.insert((rule_number, entry_number, key), (number, era))
+                    {
+                        diagnostics.push(self.two_eras(rule, other, tensor));
+                    }
+                }
+            }
+        }
+        for (tie_number, tie) in self.mapping.ties.iter().enumerate() {
+            if tie.side == self.from
+                && self.may_hold(&tie.guard)
+                && let Some(found) = captures(&tie.alias, stored)
+            {
+                claims.tied.push((number, tie_number, found));
+                known = true;
+            }
+        }
+        known
+    }
+
+    /// Whether the coordinates are in the ranges that a template's indices state, as far as those are known.
+    fn in_ranges(&self, template: &Template, key: &Key) -> bool {
+        template.indices().all(|index| {
+            let Some((from, to)) = &index.range else { return true };
+            let Some((_, at)) = key.iter().find(|(axis, _)| *axis == index.axis) else { return true };
+            self.evaluate_size(from).is_none_or(|from| *at >= from)
+                && self.evaluate_size(to).is_none_or(|to| *at < to)
+        })
+    }
+
+    fn is_left_out(&self, stored: &Relative<'_>) -> bool {
+        let dropped = self.mapping.drops.iter().filter(|d| d.side == self.from).any(|d| {
+            captures(&d.name, stored).is_some_and(|c| self.holds(&d.guard, &sorted_key(&c)))
+        });
+        let mut emitted = self.mapping.emits.iter().filter(|e| e.side == self.from);
+        dropped || emitted.any(|e| captures(&e.name, stored).is_some())
+    }
+
+    fn two_eras(&self, rule: &Rule, first: usize, second: &Tensor) -> Diagnostic {
+        let first = &self.checkpoint.tensors()[first].name;
+        Diagnostic::error(
+            Code::TwoEras,
+            rule.span,
+            format!("`{first}` and `{}` are both there, but they are one parameter", second.name),
+            "this rule takes one of them",
+        )
+        .note(format!("in {}", self.file()))
+        .help("find out which of them the model used, and add a `drop` for the other to a copy of the mapping")
+    }
+
+    /// Ranks of more than one process are a later version's work.
+    pub(super) fn check_ranks(&self, diagnostics: &mut Diagnostics) {
+        for rank in self.mapping.ranks.iter().filter(|r| r.side == self.from) {
+            let env = Scope { binding: self, key: None };
+            let found = rank.places.iter().find_map(|p| {
+                env.place(p).and_then(|v| v.as_integer()).map(|n| (n, p.clone()))
+            });
+            if let Some((count, place)) = found.filter(|(n, _)| *n > 1) {
+                let message = format!("{} holds one of {count} `{}` ranks", self.file(), rank.name);
+                diagnostics.push(
+                    Diagnostic::without_place(Code::NotSupported, message)
+                        .note(format!("{place} of the checkpoint is {count}"))
+                        .help("merging ranks is not supported yet; merge them with Megatron-LM's tools first"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Stored shapes against layouts: each dimension is an equation over config values.
+
+use std::collections::HashMap;
+
+use transship_grammar as grammar;
+
+use grammar::{
+    AxisId, AxisUse, Code, Diagnostic, Diagnostics, FieldId, Layout, Size, Stored, Symbol, Value,
+};
+
+use super::{Binding, Key};
+
+/// What one stored dimension, or the numbers in names, say about sizes.
+#[derive(Clone, Debug)]
+pub(crate) struct SizeEquation {
+    /// The size by the layout, padding left out.
+    pub(crate) size: Size,
+    /// The size that is stored.
+    pub(crate) stored: u64,
+    /// Whether there may be more than `size`, as padding.
+    pub(crate) padded: bool,
+    pub(crate) from: Evidence,
+}
+
+/// Where the stored size was seen.
+#[derive(Clone, Debug)]
+pub(crate) enum Evidence {
+    /// A dimension of a tensor.
+    Dimension {
+        /// Number of the tensor.
+        tensor: usize,
+        /// Number of the dimension, from 0.
+        dim: usize,
+        /// The layout.
+        span: grammar::Span,
+    },
+    /// The last of the numbers in names.
+    Count {
+        /// Number of the tensor with the largest.
+        tensor: usize,
+        /// The rule's place.
+        span: grammar::Span,
+    },
+}
+
+impl Binding<'_> {
+    /// The equations of all claimed tensors. Equal ones, as every layer has, are kept once.
+    pub(super) fn shape_equations(&self, diagnostics: &mut Diagnostics) -> Vec<SizeEquation> {
+        let mut found = Found::default();
+        let mut claims: Vec<_> = self.claims.entries.iter().collect();
+        claims.sort_unstable_by_key(|(_, (tensor, _))| *tensor);
+        for ((rule, entry, key), (tensor, era)) in claims {
+            let rule = &self.mapping.rules[*rule];
+            let stored = &rule.sides[self.from.index()][*entry].stored[*era];
+            self.add_dimensions(stored, key, *tensor, &mut found, diagnostics);
+            self.add_counts(stored, key, *tensor, rule.optional, &mut found);
+        }
+        let counts = found.counts.into_values().map(|(size, stored, from)| SizeEquation {
+            size,
+            stored,
+            padded: false,
+            from,
+        });
+        let mut all: Vec<SizeEquation> = counts.collect();
+        all.sort_unstable_by_key(|e| match e.from {
+            Evidence::Dimension { tensor, .. } | Evidence::Count { tensor, .. } => tensor,
+        });
+        all.extend(found.dimensions);
+        all
+    }
+
+    fn add_dimensions(
+        &self,
+        stored: &Stored,
+        key: &Key,
+        number: usize,
+        found: &mut Found,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let Some(layout) = self.layout(stored, key) else { return };
+        let tensor = &self.checkpoint.tensors()[number];
+        if tensor.shape.len() != layout.dims.len() {
+            diagnostics.push(
+                Diagnostic::error(
+                    Code::ShapeMismatch,
+                    layout.span,
+                    format!(
+                        "`{}` is stored with {} dimensions, {:?}, but its layout has {}",
+                        tensor.name,
+                        tensor.shape.len(),
+                        tensor.shape,
+                        layout.dims.len()
+                    ),
+                    "this layout",
+                )
+                .note(format!("in {}", self.checkpoint.file())),
+            );
+            return;
+        }
+        for (dim, (factor, stored)) in layout.dims.iter().zip(&tensor.shape).enumerate() {
+            let Some(size) = self.factor_size(factor, key) else { continue };
+            let padded = factor.padding().is_some();
+            let from = Evidence::Dimension { tensor: number, dim, span: layout.span };
+            found.add_dimension(SizeEquation { size, stored: *stored, padded, from });
+        }
+    }
+
+    /// The numbers in names tell how many coordinates an axis has, where a rule's names cover all of them.
+    fn add_counts(&self, stored: &Stored, key: &Key, tensor: usize, optional: bool, found: &mut Found) {
+        if optional {
+            return;
+        }
+        for index in stored.name.indices().filter(|i| i.range.is_none()) {
+            let Some((_, at)) = key.iter().find(|(axis, _)| *axis == index.axis) else { continue };
+            let end = &self.mapping.axis(index.axis).range.1;
+            let count = at.saturating_add(1);
+            let entry = found.counts.entry(index.axis).or_insert_with(|| {
+                (end.clone(), 0, Evidence::Count { tensor, span: stored.span })
+            });
+            if count > entry.1 {
+                *entry = (end.clone(), count, Evidence::Count { tensor, span: stored.span });
+            }
+        }
+    }
+
+    /// The layout of a stored parameter at given coordinates.
+    pub(crate) fn layout<'s>(&self, stored: &'s Stored, key: &Key) -> Option<&'s Layout> {
+        stored.layouts.iter().find(|(guard, _)| self.holds(guard, key)).map(|(_, layout)| layout)
+    }
+
+    /// The size of a factor, sizes that an index picks from a list put in.
+    fn factor_size(&self, factor: &grammar::Factor, key: &Key) -> Option<Size> {
+        let complete = std::cell::Cell::new(true);
+        let size = factor.size(&|axis: &AxisUse| match (axis.by, self.mapping.axis(axis.axis).field) {
+            (Some(by), Some(field)) => {
+                let element = self.list_element(field, by, key);
+                complete.set(complete.get() && element.is_some());
+                Size::constant(element.and_then(|n| i64::try_from(n).ok()).unwrap_or(0))
+            }
+            _ => self.mapping.axis(axis.axis).size.clone(),
+        });
+        complete.get().then_some(size)
+    }
+
+    fn list_element(&self, field: FieldId, by: AxisId, key: &Key) -> Option<u64> {
+        let (_, at) = key.iter().find(|(axis, _)| *axis == by)?;
+        match self.value(field)? {
+            Value::List(items) => {
+                let item = items.get(usize::try_from(*at).ok()?)?;
+                u64::try_from(item.as_integer()?).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// The number of coordinates of an axis at given coordinates of indices.
+    pub(crate) fn axis_len(&self, axis: &AxisUse, key: &Key) -> Option<u64> {
+        match (axis.by, self.mapping.axis(axis.axis).field) {
+            (Some(by), Some(field)) => self.list_element(field, by, key),
+            _ => self.evaluate_size(&self.mapping.axis(axis.axis).size),
+        }
+    }
+
+    /// A size, where all values in it are known and it is not negative.
+    pub(crate) fn evaluate_size(&self, size: &Size) -> Option<u64> {
+        u64::try_from(size.evaluate(&|symbol| self.symbol(symbol))?).ok()
+    }
+
+    pub(super) fn symbol(&self, symbol: Symbol) -> Option<i128> {
+        match symbol {
+            Symbol::Field(field) => self.value(field)?.as_integer().map(i128::from),
+            Symbol::At(..) => None,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    dimensions: Vec<SizeEquation>,
+    seen: HashMap<(Size, u64, bool), ()>,
+    counts: HashMap<AxisId, (Size, u64, Evidence)>,
+}
+
+impl Found {
+    fn add_dimension(&mut self, equation: SizeEquation) {
+        let key = (equation.size.clone(), equation.stored, equation.padded);
+        if self.seen.insert(key, ()).is_none() {
+            self.dimensions.push(equation);
+        }
+    }
+}

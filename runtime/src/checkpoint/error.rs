@@ -1,0 +1,189 @@
+//! Why a checkpoint could not be opened.
+
+use std::io;
+use std::path::Path;
+
+use crate::archive::ArchiveError;
+use crate::safetensors::SafetensorsError;
+use crate::torch::TorchError;
+
+/// A checkpoint that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {file}: {cause}")]
+pub struct OpenError {
+    /// The file or directory at fault, with the member where it is inside an archive.
+    pub file: String,
+    /// What is wrong.
+    #[source]
+    pub cause: Box<OpenCause>,
+}
+
+impl OpenError {
+    pub(super) fn new(file: impl Into<String>, cause: impl Into<OpenCause>) -> OpenError {
+        OpenError { file: file.into(), cause: Box::new(cause.into()) }
+    }
+
+    pub(super) fn at(path: &Path, cause: impl Into<OpenCause>) -> OpenError {
+        OpenError::new(path.display().to_string(), cause)
+    }
+}
+
+/// What is wrong with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenCause {
+    /// The operating system refused.
+    #[error("{}", plain_io(.0))]
+    Io(#[from] io::Error),
+    /// A damaged or unreadable torch file.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+    /// A damaged or unreadable zip archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A damaged or unreadable safetensors file.
+    #[error(transparent)]
+    Safetensors(#[from] SafetensorsError),
+    /// A configuration file that is not JSON.
+    #[error("it is not valid JSON ({0}); fetch it again, or correct it")]
+    Json(#[from] serde_json::Error),
+    /// A text file far longer than its purpose explains.
+    #[error("it has {length} bytes, far more than such a file holds; fetch it again")]
+    Long {
+        /// Its length in bytes.
+        length: u64,
+    },
+
+    /// The file is empty.
+    #[error("the file is empty; fetch it again")]
+    Empty,
+    /// The file stands for another in a Git repository.
+    #[error("it is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository")]
+    LfsPointer,
+    /// The file is a web page.
+    #[error("it is a web page, not a checkpoint; the download was redirected: fetch it again")]
+    WebPage,
+    /// A kind of checkpoint that is not read.
+    #[error("{kind} is not supported; {instead}")]
+    Kind {
+        /// The kind of file.
+        kind: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// Nothing that is known.
+    #[error(
+        "it is no checkpoint of a known format (it starts with {start}); expected are files of torch.save, safetensors files, \
+         and zip archives that hold one"
+    )]
+    Unknown {
+        /// The first bytes.
+        start: String,
+    },
+
+    /// A zip archive that holds no checkpoint.
+    #[error("the zip archive holds no torch or safetensors file; its entries are {entries}")]
+    NoCandidate {
+        /// Names of the first entries.
+        entries: String,
+    },
+    /// A zip archive that holds more than one checkpoint.
+    #[error(
+        "the zip archive holds several checkpoints: {members}; choose one with --member (`OpenOptions::member`)"
+    )]
+    Candidates {
+        /// Their names.
+        members: String,
+    },
+    /// The chosen member is not in the archive.
+    #[error("the zip archive has no entry `{member}`; the checkpoints in it are {members}")]
+    NoMember {
+        /// The chosen member.
+        member: String,
+        /// Names of those that could be chosen.
+        members: String,
+    },
+    /// A member was chosen, but the file is no archive of checkpoints.
+    #[error(
+        "member `{member}` was asked for, but the file is a {kind}, not a zip archive of checkpoints; leave the member out"
+    )]
+    NotArchive {
+        /// The chosen member.
+        member: String,
+        /// What the file is.
+        kind: &'static str,
+    },
+
+    /// A directory without a checkpoint.
+    #[error("the directory holds no checkpoint: looked for {looked_for}; {hint}")]
+    NoCheckpoint {
+        /// Names that would have been recognised.
+        looked_for: &'static str,
+        /// What to do.
+        hint: String,
+    },
+    /// The tracker file does not name an iteration.
+    #[error(
+        "latest_checkpointed_iteration.txt should hold a number or `release`, but holds {content}; correct it, or give the directory of the iteration"
+    )]
+    Tracker {
+        /// What it holds.
+        content: String,
+    },
+    /// The iteration that the tracker file names is not there.
+    #[error(
+        "latest_checkpointed_iteration.txt names {folder}, which is missing; fetch it, or give the directory of another iteration"
+    )]
+    NoIteration {
+        /// Name of the missing directory.
+        folder: String,
+    },
+    /// Several iterations, and nothing says which.
+    #[error(
+        "it holds several iterations ({folders}) and no latest_checkpointed_iteration.txt says which; give one of their directories"
+    )]
+    Iterations {
+        /// Names of the directories.
+        folders: String,
+    },
+    /// The model is cut over several ranks.
+    #[error(
+        "the model is cut over {count} ranks ({folders}), and merging ranks is not supported yet; merge them with Megatron-LM's tools first"
+    )]
+    Ranks {
+        /// How many.
+        count: usize,
+        /// Names of their directories.
+        folders: String,
+    },
+    /// Two tensors have one dotted path.
+    #[error(
+        "two tensors are both called `{name}`, as a key holds a dot or two keys read alike; rename one of them before saving"
+    )]
+    SameName {
+        /// The name of both.
+        name: String,
+    },
+}
+
+fn plain_io(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; change its permissions, or run as its owner".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The first few of `names`, and how many more there are.
+pub(super) fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    const SHOWN: usize = 8;
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let mut text = names.iter().take(SHOWN).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}

@@ -1,0 +1,149 @@
+//! Checkpoints: found, told apart by their content, and opened.
+
+mod error;
+mod folder;
+mod format;
+mod locate;
+mod open;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+pub use error::{OpenCause, OpenError};
+pub use format::{Format, FormatKind};
+
+use crate::document::Value;
+use crate::tensor::{Contents, Storage, Tensor, Unsupported};
+
+/// How to open a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Name of the member to read, where the file is a zip archive of several checkpoints.
+    pub member: Option<String>,
+}
+
+/// An opened checkpoint: tensors by name, and the plain data beside them. Tensor data is mapped, not read.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    file: String,
+    format: Format,
+    contents: Contents,
+    by_name: HashMap<String, usize>,
+}
+
+impl Checkpoint {
+    /// Opens a file or directory.
+    ///
+    /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive; Megatron-LM
+    /// directories with one rank, at any level from the one of `latest_checkpointed_iteration.txt` down;
+    /// safetensors files; and Hugging Face directories. Formats are told apart by content. Names, shapes and plain data are read, tensor
+    /// data is not, save that deflated members are inflated to an unlinked temporary file.
+    ///
+    /// The file stays mapped as long as the checkpoint lives. Another program that shortens it meanwhile can
+    /// end this one with a bus error, as with any mapped file.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no checkpoint, more than one, one of a kind that is not read, or a damaged one.
+    pub fn open(path: &Path) -> Result<Checkpoint, OpenError> {
+        Checkpoint::open_with(path, &OpenOptions::default())
+    }
+
+    /// Opens a file or directory, as [`Checkpoint::open`] does, with `options`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::open`], and where the member that `options` names is not there.
+    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
+        open::open(path, options)
+    }
+
+    fn new(path: &Path, file: String, format: Format, contents: Contents) -> Result<Checkpoint, OpenError> {
+        let mut by_name = HashMap::with_capacity(contents.tensors.len());
+        for (at, tensor) in contents.tensors.iter().enumerate() {
+            if by_name.insert(tensor.name.clone(), at).is_some() {
+                return Err(OpenError::new(file, OpenCause::SameName { name: tensor.name.clone() }));
+            }
+        }
+        Ok(Checkpoint { path: path.to_owned(), file, format, contents, by_name })
+    }
+
+    /// What was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that was read, with the member where it is inside an archive: `x.zip!release/…/model_optim_rng.pt`. For
+    /// the shards of an index, the index.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What kind of file it is.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// All tensors that can be converted, in the order of the file.
+    #[must_use]
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.contents.tensors
+    }
+
+    /// The tensor called `name`.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.by_name.get(name).map(|&at| &self.contents.tensors[at])
+    }
+
+    /// Tensors of types that are not converted.
+    #[must_use]
+    pub fn unsupported(&self) -> &[Unsupported] {
+        &self.contents.unsupported
+    }
+
+    /// The storages that tensors are views of.
+    #[must_use]
+    pub fn storages(&self) -> &[Storage] {
+        &self.contents.storages
+    }
+
+    /// The storage that `tensor`, which is one of this checkpoint's, is a view of.
+    #[must_use]
+    pub fn storage(&self, tensor: &Tensor) -> &Storage {
+        &self.contents.storages[tensor.storage.0]
+    }
+
+    /// All bytes of the storage that `tensor`, which is one of this checkpoint's, is a view of.
+    ///
+    /// The tensor's offset and strides index it. The bytes need not be aligned to the element size.
+    #[must_use]
+    pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
+        self.storage(tensor).region.bytes()
+    }
+
+    /// The plain data: of a torch file its whole top-level value, with tensors by index; beside safetensors files a map
+    /// of the configuration files by name (`config.json`, …).
+    #[must_use]
+    pub fn documents(&self) -> &Value {
+        &self.contents.documents
+    }
+
+    /// The value at a dotted path into the documents, as [`Value::lookup`] follows it: `args.num_layers`.
+    ///
+    /// Beside safetensors files a path is first tried inside `config.json`.
+    #[must_use]
+    pub fn lookup(&self, path: &str) -> Option<&Value> {
+        let config = match self.format.kind {
+            FormatKind::Safetensors | FormatKind::SafetensorsShards => {
+                self.documents().as_map().and_then(|files| files.get("config.json"))
+            }
+            FormatKind::TorchZip | FormatKind::TorchLegacy => None,
+        };
+        config.and_then(|config| config.lookup(path)).or_else(|| self.documents().lookup(path))
+    }
+}

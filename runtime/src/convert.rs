@@ -1,0 +1,134 @@
+//! Conversions carried out: checks on data, then the engine, then files that appear whole or not at all.
+
+use std::path::{Path, PathBuf};
+
+use transship_grammar as grammar;
+
+use grammar::{Diagnostic, Diagnostics, Mapping, SideId};
+
+use crate::bind::{BindOptions, Binding};
+use crate::engine;
+use crate::output::{self, OutputError, SmallFile};
+use crate::plan::{Check, Plan, PlanOptions};
+use crate::Checkpoint;
+
+/// Why a conversion failed. Nothing of it is left on the disk then.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The mapping and the checkpoint do not go together.
+    #[error("{} problems between the mapping and the checkpoint", .0.list().len())]
+    Diagnostics(Diagnostics),
+    /// The output could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The tokenizer's files could not be read.
+    #[error("cannot read the tokenizer in {}: {what}", path.display())]
+    Tokenizer {
+        /// The directory given.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl From<Diagnostics> for ConvertError {
+    fn from(diagnostics: Diagnostics) -> ConvertError {
+        ConvertError::Diagnostics(diagnostics)
+    }
+}
+
+/// What a conversion is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct ConvertOptions {
+    /// Config values and a config to start from.
+    pub bind: BindOptions,
+    /// Dtype and sizes of files.
+    pub plan: PlanOptions,
+    /// A directory whose tokenizer files go to the output.
+    pub tokenizer: Option<PathBuf>,
+}
+
+/// Files that make up a tokenizer, as transformers names them.
+const TOKENIZER_FILES: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+];
+
+/// Converts a checkpoint of side `from` into a directory.
+///
+/// # Errors
+/// Where mapping and checkpoint do not go together, copies that should be equal differ, or writing fails. The
+/// directory is as it was then.
+pub fn convert(
+    mapping: &Mapping,
+    checkpoint: &Checkpoint,
+    from: SideId,
+    directory: &Path,
+    options: &ConvertOptions,
+    writing: &output::Options<'_>,
+) -> Result<(), ConvertError> {
+    let binding = Binding::new(mapping, checkpoint, from, &options.bind)?;
+    let plan = Plan::new(&binding, &options.plan)?;
+    plan.write(mapping, directory, options.tokenizer.as_deref(), writing)
+}
+
+impl Plan<'_> {
+    /// Carries the plan out.
+    ///
+    /// # Errors
+    /// Where copies that should be equal differ, or writing fails. The directory is as it was then.
+    pub fn write(
+        &self,
+        mapping: &Mapping,
+        directory: &Path,
+        tokenizer: Option<&Path>,
+        options: &output::Options<'_>,
+    ) -> Result<(), ConvertError> {
+        let mut small = tokenizer.map_or(Ok(Vec::new()), tokenizer_files)?;
+        small.extend(self.documents.iter().cloned());
+        self.check_copies(mapping)?;
+        output::run(directory, &self.output, &self.targets, &small, options)?;
+        Ok(())
+    }
+
+    /// Compares what must be equal: tied parameters, copies along broadcast axes.
+    fn check_copies(&self, mapping: &Mapping) -> Result<(), Diagnostics> {
+        let mut diagnostics = Diagnostics::new(&mapping.source);
+        for check in &self.checks {
+            match engine::equal(&check.copy, check.dtype, check.left, check.right) {
+                Ok(None) => {}
+                Ok(Some(index)) => diagnostics.push(differs(check, &format!("first at {index:?}"))),
+                Err(error) => diagnostics.push(differs(check, &error.to_string())),
+            }
+        }
+        if diagnostics.has_errors() { Err(diagnostics) } else { Ok(()) }
+    }
+}
+
+fn differs(check: &Check<'_>, place: &str) -> Diagnostic {
+    Diagnostic::error(check.code, check.span, check.message.clone(), "said here")
+        .note(place)
+        .help("the mapping takes them to be one parameter; if they are two, a copy of the mapping must name both")
+}
+
+fn tokenizer_files(path: &Path) -> Result<Vec<SmallFile>, ConvertError> {
+    let wrong = |what: String| ConvertError::Tokenizer { path: path.to_owned(), what };
+    let mut files = Vec::new();
+    for name in TOKENIZER_FILES {
+        match std::fs::read(path.join(name)) {
+            Ok(bytes) => files.push(SmallFile { name: name.to_owned(), bytes }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(wrong(format!("{name}: {error}"))),
+        }
+    }
+    if files.is_empty() {
+        return Err(wrong(format!("it holds none of {}", TOKENIZER_FILES.join(", "))));
+    }
+    Ok(files)
+}

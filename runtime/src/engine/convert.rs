@@ -1,0 +1,181 @@
+//! Casts and affines, fused into the copy.
+
+use super::float::{BLOCK, decode_f32, decode_f64, encode_f32, encode_f64};
+use super::kernel::copy_part;
+use super::nest::{Loop, Part, elements, split};
+use super::strided::elements_in;
+use super::{CopyError, Scratch, StridedCopy};
+use crate::DType;
+
+/// `scale * x + offset`, computed in f32, or in f64 where either side is f64.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Affine {
+    /// The factor.
+    pub scale: f64,
+    /// What is added to the product.
+    pub offset: f64,
+}
+
+/// What happens to each element on its way.
+///
+/// One type without an affine is a copy of bits: NaN payloads, negative zeros and subnormals stay. Otherwise both
+/// types are floats; the value is read exactly, the affine applied, and the result rounded once to the target type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Convert {
+    /// The type read.
+    pub from: DType,
+    /// The type written.
+    pub to: DType,
+    /// Arithmetic in between.
+    pub affine: Option<Affine>,
+}
+
+impl Convert {
+    /// The copy of bits of one type.
+    #[must_use]
+    pub const fn bits(dtype: DType) -> Convert {
+        Convert { from: dtype, to: dtype, affine: None }
+    }
+
+    /// The cast from one type to another.
+    #[must_use]
+    pub const fn cast(from: DType, to: DType) -> Convert {
+        Convert { from, to, affine: None }
+    }
+
+    /// Whether bits are copied as they are.
+    #[must_use]
+    pub fn is_bits(&self) -> bool {
+        self.from == self.to && self.affine.is_none()
+    }
+
+    /// Checks that the conversion is defined.
+    ///
+    /// # Errors
+    /// If the types differ and are not both floats, or if arithmetic is asked for on a type that is no float.
+    pub fn check(&self) -> Result<(), CopyError> {
+        if self.from != self.to && !(self.from.is_float() && self.to.is_float()) {
+            return Err(CopyError::Cast { from: self.from, to: self.to });
+        }
+        if self.affine.is_some() && !self.from.is_float() {
+            return Err(CopyError::Arithmetic { dtype: self.from });
+        }
+        Ok(())
+    }
+}
+
+/// Copies a whole box from one buffer into another.
+///
+/// `source` and `target` are little-endian elements of `convert.from` and `convert.to`, at any alignment.
+///
+/// # Errors
+/// If the copy does not fit the buffers or the conversion is not defined. Then nothing is written.
+pub fn copy(
+    copy: &StridedCopy,
+    convert: &Convert,
+    source: &[u8],
+    target: &mut [u8],
+) -> Result<(), CopyError> {
+    convert.check()?;
+    let nest =
+        copy.prepare(elements_in(source.len(), convert.from)?, elements_in(target.len(), convert.to)?)?;
+    if nest.elements() != 0 {
+        let part = Part { source: nest.source, target: nest.target, loops: &nest.loops };
+        convert_part(part, convert, source, target, &mut Scratch::default());
+    }
+    Ok(())
+}
+
+/// Elements converted through the scratch at once: small enough for the second-level cache on both sides.
+const PIECE: usize = 8192;
+
+/// Runs at least this long are converted from where they lie.
+const DIRECT_RUN: usize = 64;
+
+/// Copies a part of a checked nest through a checked conversion.
+pub(super) fn convert_part(
+    part: Part<'_>,
+    convert: &Convert,
+    source: &[u8],
+    target: &mut [u8],
+    scratch: &mut Scratch,
+) {
+    if convert.is_bits() {
+        return copy_part(part, convert.to.size(), source, target);
+    }
+    let (from, to) = (convert.from.size(), convert.to.size());
+    if let Some((&Loop { count, source: 1, target: 1 }, outer)) = part.loops.split_last()
+        && count >= DIRECT_RUN
+    {
+        return super::nest::each_element(Part { loops: outer, ..part }, &mut |read, write| {
+            let run = &source[read * from..(read + count) * from];
+            convert_run(convert, run, &mut target[write * to..(write + count) * to]);
+        });
+    }
+    split(part, PIECE, &mut |piece| {
+        let count = elements(piece.loops);
+        scratch.read.resize(PIECE * from, 0);
+        scratch.written.resize(PIECE * to, 0);
+        let packed = &mut scratch.read[..count * from];
+        let (pack, unpack) = through_dense(piece);
+        copy_part(Part { source: piece.source, target: 0, loops: &pack }, from, source, packed);
+        let converted = &mut scratch.written[..count * to];
+        convert_run(convert, packed, converted);
+        copy_part(Part { source: 0, target: piece.target, loops: &unpack }, to, converted, target);
+    });
+}
+
+/// The loops from the source into a dense buffer in loop order, and from there to the target.
+pub(super) fn through_dense(part: Part<'_>) -> (Vec<Loop>, Vec<Loop>) {
+    let (mut pack, mut unpack) = (part.loops.to_vec(), part.loops.to_vec());
+    let mut step = 1;
+    for axis in (0..part.loops.len()).rev() {
+        pack[axis].target = step;
+        unpack[axis].source = step;
+        step *= part.loops[axis].count;
+    }
+    (pack, unpack)
+}
+
+/// Converts contiguous elements.
+fn convert_run(convert: &Convert, source: &[u8], target: &mut [u8]) {
+    let (from, to) = (convert.from, convert.to);
+    let blocks = source.chunks(BLOCK * from.size()).zip(target.chunks_mut(BLOCK * to.size()));
+    if from == DType::F64 || to == DType::F64 {
+        for (source, target) in blocks {
+            let mut values = [0.0f64; BLOCK];
+            let values = &mut values[..source.len() / from.size()];
+            decode_f64(from, source, values);
+            if let Some(Affine { scale, offset }) = convert.affine {
+                apply(values, scale, offset, |x, y| x * y, |x, y| x + y);
+            }
+            encode_f64(to, values, target);
+        }
+    } else {
+        for (source, target) in blocks {
+            let mut values = [0.0f32; BLOCK];
+            let values = &mut values[..source.len() / from.size()];
+            decode_f32(from, source, values);
+            if let Some(Affine { scale, offset }) = convert.affine {
+                apply(values, scale as f32, offset as f32, |x, y| x * y, |x, y| x + y);
+            }
+            encode_f32(to, values, target);
+        }
+    }
+}
+
+/// A factor of 1 and a summand of 0 are left out, so that they keep negative zeros.
+fn apply<T: Copy + Default + PartialEq + From<u8>>(
+    values: &mut [T],
+    scale: T,
+    offset: T,
+    multiply: impl Fn(T, T) -> T,
+    add: impl Fn(T, T) -> T,
+) {
+    if scale != T::from(1) {
+        values.iter_mut().for_each(|value| *value = multiply(*value, scale));
+    }
+    if offset != T::default() {
+        values.iter_mut().for_each(|value| *value = add(*value, offset));
+    }
+}

@@ -1,0 +1,165 @@
+//! Fills, whole and in ranges.
+
+use proptest::prelude::*;
+
+use crate::DType;
+use crate::engine::normal::standard_normal;
+use crate::engine::{Content, CopyError, Fill, Mean, PreparedTensor, Region, Rows, Scratch, TargetTensor};
+
+fn filled(dtype: DType, shape: &[usize], fill: Fill<'_>) -> Result<Vec<u8>, CopyError> {
+    PreparedTensor::new(&tensor(dtype, shape, fill))?.to_bytes()
+}
+
+fn tensor<'a>(dtype: DType, shape: &[usize], fill: Fill<'a>) -> TargetTensor<'a> {
+    TargetTensor {
+        name: "filled".to_owned(),
+        dtype,
+        shape: shape.iter().map(|&size| size as u64).collect(),
+        contents: vec![Content::Fill { region: Region::whole(shape), fill }],
+    }
+}
+
+fn f32s(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+fn le_bytes(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    values.into_iter().flat_map(f32::to_le_bytes).collect()
+}
+
+#[test]
+fn constants_of_every_type() {
+    for dtype in DType::ALL {
+        let ones = filled(dtype, &[3], Fill::Constant(1.0)).unwrap();
+        let one: &[u8] = match dtype {
+            DType::F64 => &1f64.to_le_bytes(),
+            DType::F32 => &1f32.to_le_bytes(),
+            DType::F16 => &[0, 0x3C],
+            DType::BF16 => &[0x80, 0x3F],
+            DType::F8E4M3 => &[0x38],
+            DType::F8E5M2 => &[0x3C],
+            DType::I64 => &1i64.to_le_bytes(),
+            DType::I32 => &1i32.to_le_bytes(),
+            DType::I16 => &1i16.to_le_bytes(),
+            DType::I8 | DType::U8 | DType::Bool => &[1],
+        };
+        assert_eq!(ones, one.repeat(3), "{dtype}");
+    }
+    assert_eq!(filled(DType::I16, &[1], Fill::Constant(-2.0)).unwrap(), (-2i16).to_le_bytes());
+    assert_eq!(filled(DType::F32, &[1], Fill::Constant(-1e9)).unwrap(), (-1e9f32).to_le_bytes());
+}
+
+#[test]
+fn values_the_type_does_not_have_are_errors() {
+    for (dtype, value) in [
+        (DType::Bool, 2.0),
+        (DType::U8, -1.0),
+        (DType::U8, 256.0),
+        (DType::I8, 128.0),
+        (DType::I32, 0.5),
+        (DType::I64, 2f64.powi(63)),
+        (DType::I16, f64::NAN),
+    ] {
+        assert!(
+            matches!(filled(dtype, &[1], Fill::Constant(value)), Err(CopyError::Value { .. })),
+            "{dtype}"
+        );
+    }
+    assert!(filled(DType::I64, &[1], Fill::Constant(-(2f64.powi(63)))).is_ok());
+    assert!(matches!(filled(DType::U8, &[257], Fill::Arange), Err(CopyError::Value { .. })));
+    assert!(matches!(
+        filled(DType::I32, &[4], Fill::Normal { seed: 0, std: 1.0 }),
+        Err(CopyError::Arithmetic { dtype: DType::I32 })
+    ));
+}
+
+#[test]
+fn triangles_and_ranges() {
+    let triangles = filled(DType::Bool, &[2, 2, 3], Fill::Tril).unwrap();
+    assert_eq!(triangles, [1, 0, 0, 1, 1, 0, 1, 0, 0, 1, 1, 0]);
+    assert!(matches!(filled(DType::Bool, &[3], Fill::Tril), Err(CopyError::Triangle { .. })));
+    let positions = filled(DType::I64, &[2, 3], Fill::Arange).unwrap();
+    let expected: Vec<u8> = [0i64, 1, 2, 0, 1, 2].into_iter().flat_map(i64::to_le_bytes).collect();
+    assert_eq!(positions, expected);
+}
+
+#[test]
+fn means_of_rows_fill_padding() {
+    let source = le_bytes((0..12u8).map(f32::from));
+    // Rows of three columns: 0 1 2, 3 4 5, 6 7 8, 9 10 11.
+    let rows = Rows { source: &source, offset: 0, count: 4, step: 3, strides: vec![0, 1] };
+    let mean = Fill::Mean(Mean { dtype: DType::F32, rows: vec![rows] });
+    assert_eq!(f32s(&filled(DType::F32, &[2, 3], mean).unwrap()), [4.5, 5.5, 6.5, 4.5, 5.5, 6.5]);
+}
+
+#[test]
+fn means_of_replicas() {
+    let (first, second) =
+        (le_bytes([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), le_bytes([3.0, 2.0, 5.0, 6.0, 9.0, 7.0]));
+    // The second is stored transposed.
+    let rows = vec![
+        Rows { source: &first, offset: 0, count: 1, step: 0, strides: vec![3, 1] },
+        Rows { source: &second, offset: 0, count: 1, step: 0, strides: vec![1, 2] },
+    ];
+    let mean = Fill::Mean(Mean { dtype: DType::F32, rows });
+    assert_eq!(f32s(&filled(DType::F32, &[2, 3], mean).unwrap()), [2.0, 3.5, 6.0, 3.0, 5.5, 6.5]);
+}
+
+#[test]
+fn invalid_means_are_errors() {
+    let source = le_bytes([1.0, 2.0]);
+    let rows = |count| Rows { source: &source, offset: 0, count, step: 1, strides: vec![0] };
+    let mean = |dtype, count| Fill::Mean(Mean { dtype, rows: vec![rows(count)] });
+    assert!(filled(DType::F32, &[3], mean(DType::F32, 2)).is_ok());
+    assert_eq!(filled(DType::F32, &[3], mean(DType::F32, 0)), Err(CopyError::EmptyMean));
+    assert!(matches!(filled(DType::F32, &[3], mean(DType::F32, 3)), Err(CopyError::SourceBounds { .. })));
+    assert!(matches!(filled(DType::F32, &[3], mean(DType::I32, 2)), Err(CopyError::Arithmetic { .. })));
+    assert!(matches!(filled(DType::I32, &[3], mean(DType::F32, 2)), Err(CopyError::Arithmetic { .. })));
+    let strides = Rows { strides: vec![], ..rows(1) };
+    let mean = Fill::Mean(Mean { dtype: DType::F32, rows: vec![strides] });
+    assert!(matches!(filled(DType::F32, &[3], mean), Err(CopyError::Rank { .. })));
+    let nothing = Rows { source: &[], offset: 0, count: 1, step: 1, strides: vec![] };
+    let mean = Fill::Mean(Mean { dtype: DType::F32, rows: vec![nothing] });
+    assert!(matches!(filled(DType::F32, &[0], mean), Err(CopyError::Rank { .. })));
+}
+
+#[test]
+fn normal_values_are_scaled_by_their_deviation() {
+    let values = f32s(&filled(DType::F32, &[5, 7], Fill::Normal { seed: 3, std: 0.02 }).unwrap());
+    for (index, value) in values.into_iter().enumerate() {
+        assert_eq!(value, (0.02 * standard_normal(3, index as u64)) as f32);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 200 }))]
+
+    #[test]
+    fn ranges_of_fills_are_the_whole(
+        sizes in prop::collection::vec(1..130usize, 2..4),
+        which in 0..5usize,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let last = sizes[sizes.len() - 1];
+        let source = le_bytes((0..4 * last).map(|i| i as f32));
+        let mut strides = vec![0; sizes.len()];
+        strides[sizes.len() - 1] = 1;
+        let rows = Rows { source: &source, offset: 0, count: 4, step: last, strides };
+        let fill = [
+            Fill::Constant(2.0),
+            Fill::Tril,
+            Fill::Arange,
+            Fill::Normal { seed: 1, std: 1.0 },
+            Fill::Mean(Mean { dtype: DType::F32, rows: vec![rows] }),
+        ][which].clone();
+        let whole = filled(DType::F32, &sizes, fill.clone()).unwrap();
+        let prepared = PreparedTensor::new(&tensor(DType::F32, &sizes, fill)).unwrap();
+        let cut = cut.index(whole.len() / 4 + 1);
+        let mut parts = vec![0xAA; whole.len()];
+        let (before, after) = parts.split_at_mut(4 * cut);
+        let mut scratch = Scratch::default();
+        prepared.write_range(cut, after, &mut scratch).unwrap();
+        prepared.write_range(0, before, &mut scratch).unwrap();
+        prop_assert!(whole == parts);
+    }
+}

@@ -1,0 +1,122 @@
+//! Config documents of the target.
+
+use transship_grammar as grammar;
+
+use grammar::{Code, Diagnostic, Diagnostics, Value};
+use serde_json::{Map, Value as Json};
+
+use crate::bind::{Binding, Scope};
+use crate::output::SmallFile;
+
+const MAIN: &str = "config.json";
+
+/// The documents in the making, by file name, the main one first.
+struct Documents {
+    files: Vec<(String, Map<String, Json>)>,
+    aliases: Vec<(String, String)>,
+}
+
+/// Every config file that the target side has: what a given config says, fields, and written lines.
+pub(super) fn plan_documents(
+    binding: &Binding<'_>,
+    notes: &mut Vec<String>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<SmallFile> {
+    let mut documents = Documents::of(binding);
+    let to = binding.to();
+    for (field, known) in binding.mapping.config.fields.iter().zip(&binding.values) {
+        let Some(place) = field.places[to.index()].first().filter(|_| field.written[to.index()]) else { continue };
+        match known {
+            Some(known) => documents.put(place, &known.value),
+            None => diagnostics.push(
+                Diagnostic::error(
+                    Code::UnknownValue,
+                    field.span,
+                    format!("`{}` is not known, but `{place}` is made of it", field.name),
+                    "no source gives it",
+                )
+                .help(format!("give it with `--set {}=VALUE`", field.name)),
+            ),
+        }
+    }
+    for write in binding.mapping.config.writes.iter().filter(|w| w.side == to) {
+        let value = match write.value.evaluate(&Scope { binding, key: None }) {
+            Ok(value) => value,
+            Err(error) => {
+                diagnostics.push(binding.evaluation_error(&error, write.span));
+                continue;
+            }
+        };
+        // The config given knows better than a default of the mapping.
+        match binding.base_place(&write.place) {
+            Some(base) if write.value.fields().is_empty() => {
+                if !base.same(&value) && write.value.first_place().is_some() {
+                    notes.push(format!("{} = {base} of the config given is kept; the checkpoint says {value}", write.place));
+                }
+            }
+            _ => documents.put(&write.place, &value),
+        }
+    }
+    documents.into_files()
+}
+
+impl Documents {
+    fn of(binding: &Binding<'_>) -> Documents {
+        let declared = &binding.mapping.side(binding.to()).documents;
+        let base = binding.base.as_ref().map(|b| b.values.clone()).unwrap_or_default();
+        let mut documents = Documents { files: vec![(MAIN.to_owned(), base)], aliases: Vec::new() };
+        for document in declared.iter().filter(|d| d.is_file()) {
+            match &document.alias {
+                None => documents.files[0].0.clone_from(&document.name),
+                Some(alias) => {
+                    documents.files.push((document.name.clone(), Map::new()));
+                    documents.aliases.push((alias.clone(), document.name.clone()));
+                }
+            }
+        }
+        documents
+    }
+
+    /// Puts a value at a dotted place; a first part that is an alias chooses the document.
+    fn put(&mut self, place: &str, value: &Value) {
+        let (first, rest) = place.split_once('.').unwrap_or((place, ""));
+        let named = self.aliases.iter().find(|(alias, _)| alias == first).map(|(_, file)| file.clone());
+        let path = if named.is_some() && !rest.is_empty() { rest } else { place };
+        let file = named.and_then(|name| self.files.iter().position(|(n, _)| *n == name)).unwrap_or(0);
+        let mut object = &mut self.files[file].1;
+        let mut keys: Vec<&str> = path.split('.').collect();
+        let last = keys.pop().unwrap_or_default();
+        for key in keys {
+            let next = object.entry(key).or_insert_with(|| Json::Object(Map::new()));
+            if !next.is_object() {
+                *next = Json::Object(Map::new());
+            }
+            let Json::Object(inner) = next else { return };
+            object = inner;
+        }
+        object.insert(last.to_owned(), to_json(value));
+    }
+
+    /// Keys sorted, as transformers writes them.
+    fn into_files(self) -> Vec<SmallFile> {
+        let full = self.files.into_iter().filter(|(_, values)| !values.is_empty());
+        full.map(|(name, values)| {
+            let mut sorted: Vec<(String, Json)> = values.into_iter().collect();
+            sorted.sort_by(|a, b| a.0.cmp(&b.0));
+            let object = Json::Object(sorted.into_iter().collect());
+            SmallFile { name, bytes: format!("{object:#}\n").into_bytes() }
+        })
+        .collect()
+    }
+}
+
+fn to_json(value: &Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Bool(b) => Json::Bool(*b),
+        Value::Int(n) => Json::from(*n),
+        Value::Float(x) => Json::from(*x),
+        Value::Text(text) => Json::String(text.clone()),
+        Value::List(items) => Json::Array(items.iter().map(to_json).collect()),
+    }
+}

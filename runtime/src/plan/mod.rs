@@ -1,0 +1,131 @@
+//! A conversion planned whole: each target tensor with where its elements come from, and every file with its
+//! size. No tensor data is read for it.
+
+mod documents;
+mod pieces;
+mod tensors;
+
+use std::collections::BTreeMap;
+
+use transship_grammar as grammar;
+
+use grammar::{Code, Diagnostic, Diagnostics, Format};
+
+use crate::bind::Binding;
+use crate::engine::TargetTensor;
+use crate::output::{OutputError, OutputPlan, SmallFile, TensorSpec, plan_safetensors};
+use crate::{DType, engine};
+
+/// What to make of a bound checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// The dtype that parameters of floats are written in, unless a rule says otherwise; their own by default.
+    pub dtype: Option<DType>,
+    /// Bytes of tensors per file at most; all in one file where absent.
+    pub max_shard_size: Option<u64>,
+}
+
+/// A planned conversion.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    pub(crate) targets: Vec<TargetTensor<'a>>,
+    /// For each target, where it comes from.
+    pub(crate) sources: Vec<Vec<Source>>,
+    pub(crate) output: OutputPlan,
+    pub(crate) documents: Vec<SmallFile>,
+    pub(crate) checks: Vec<Check<'a>>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// A source of a planned tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The stored tensor, or what is made where there is none.
+    pub name: String,
+    /// What is done to its elements, in words.
+    pub steps: Vec<String>,
+}
+
+/// Two boxes that must hold the same bits before anything is written.
+#[derive(Debug)]
+pub(crate) struct Check<'a> {
+    pub(crate) copy: engine::StridedCopy,
+    pub(crate) dtype: DType,
+    pub(crate) left: &'a [u8],
+    pub(crate) right: &'a [u8],
+    /// What to say where they differ.
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) span: grammar::Span,
+}
+
+impl<'a> Plan<'a> {
+    /// Plans what a bound checkpoint becomes on the other side.
+    ///
+    /// # Errors
+    /// Where a dtype cannot be cast, a tied tensor has another shape, or the target's format is not written yet.
+    pub fn new(binding: &Binding<'a>, options: &PlanOptions) -> Result<Plan<'a>, Diagnostics> {
+        let mut diagnostics = Diagnostics::new(&binding.mapping().source);
+        check_format(binding, &mut diagnostics);
+        let planned = tensors::plan_tensors(binding, options, &mut diagnostics);
+        let mut notes = binding.notes().to_vec();
+        let documents = documents::plan_documents(binding, &mut notes, &mut diagnostics);
+        notes.extend(planned.notes);
+        let specs = planned.targets.iter().map(TensorSpec::of).collect();
+        let output = plan_safetensors(specs, &BTreeMap::new(), options.max_shard_size);
+        if let Err(error) = &output {
+            diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, output_message(error)));
+        }
+        match output {
+            Ok(output) if !diagnostics.has_errors() => Ok(Plan {
+                targets: planned.targets,
+                sources: planned.sources,
+                output,
+                documents,
+                checks: planned.checks,
+                notes,
+            }),
+            _ => {
+                diagnostics.sort();
+                Err(diagnostics)
+            }
+        }
+    }
+
+    /// The target tensors, each with where it comes from.
+    pub fn tensors(&self) -> impl Iterator<Item = (&TargetTensor<'a>, &[Source])> {
+        self.targets.iter().zip(self.sources.iter().map(Vec::as_slice))
+    }
+
+    /// Files with tensors, to the byte.
+    #[must_use]
+    pub fn output(&self) -> &OutputPlan {
+        &self.output
+    }
+
+    /// Config documents of the target.
+    #[must_use]
+    pub fn documents(&self) -> &[SmallFile] {
+        &self.documents
+    }
+
+    /// What the user should know.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+fn output_message(error: &OutputError) -> String {
+    error.to_string()
+}
+
+fn check_format(binding: &Binding<'_>, diagnostics: &mut Diagnostics) {
+    let side = binding.mapping().side(binding.to());
+    if side.format == Format::Torch {
+        let message = format!("checkpoints of side `{}` are torch files, which are not written yet", side.name);
+        diagnostics.push(Diagnostic::without_place(Code::NotSupported, message).help(
+            "to get its parameters as safetensors, convert with a copy of the mapping without `format torch`",
+        ));
+    }
+}

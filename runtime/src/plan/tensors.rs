@@ -1,0 +1,272 @@
+//! Target tensors from rules, emitted ones, and what must be checked before anything is written.
+
+use transship_grammar as grammar;
+
+use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Rule, SideId};
+
+use super::pieces::{Instance, LayoutSizes, row_major};
+use super::{Check, PlanOptions, Source};
+use crate::bind::{Binding, Key, full_name, is_renaming, sorted_key};
+use crate::engine::{Content, Convert, Fill, Region, StridedCopy, TargetTensor};
+use crate::{DType, Tensor};
+
+pub(super) struct Planned<'a> {
+    pub(super) targets: Vec<TargetTensor<'a>>,
+    pub(super) sources: Vec<Vec<Source>>,
+    pub(super) checks: Vec<Check<'a>>,
+    pub(super) notes: Vec<String>,
+}
+
+/// A target, with the number of the first stored tensor it is made of, by which targets are ordered.
+pub(super) struct Target<'a> {
+    pub(super) order: usize,
+    pub(super) tensor: TargetTensor<'a>,
+    pub(super) sources: Vec<Source>,
+}
+
+pub(super) fn plan_tensors<'a>(
+    binding: &Binding<'a>,
+    options: &PlanOptions,
+    diagnostics: &mut Diagnostics,
+) -> Planned<'a> {
+    let mut targets = Vec::new();
+    let mut checks = Vec::new();
+    for (number, rule) in binding.mapping.rules.iter().enumerate() {
+        if !rule.direction.goes_to(binding.to()) || !binding.may_hold(&rule.guard) {
+            continue;
+        }
+        if is_renaming(rule) {
+            plan_renaming(binding, options, number, &mut targets, diagnostics);
+            continue;
+        }
+        for entry in &rule.sides[binding.to().index()] {
+            for key in binding.keys(&entry.stored[0].name) {
+                if binding.holds(&rule.guard, &key) {
+                    let instance = Instance { binding, options, number, rule, entry, key: &key };
+                    targets.extend(instance.plan(&mut checks, diagnostics));
+                }
+            }
+        }
+    }
+    for emit in binding.mapping.emits.iter().filter(|e| e.side == binding.to()) {
+        plan_emitted(binding, emit, &mut targets, diagnostics);
+    }
+    check_ties(binding, &mut checks, diagnostics);
+    targets.sort_by_key(|t| t.order);
+    let notes = notes(binding, &targets);
+    let (tensors, sources) = targets.into_iter().map(|t| (t.tensor, t.sources)).unzip();
+    Planned { targets: tensors, sources, checks, notes }
+}
+
+/// The dtype a parameter is written in: what the rule says, what the user says, the side's, its own.
+pub(super) fn target_dtype(
+    binding: &Binding<'_>,
+    options: &PlanOptions,
+    stated: Option<&str>,
+    own: DType,
+) -> DType {
+    let by_rule = stated.and_then(DType::from_name);
+    let by_user = options.dtype.filter(|_| own.is_float());
+    let by_side = binding.mapping.side(binding.to()).dtype.as_deref().and_then(DType::from_name);
+    by_rule.or(by_user).or(by_side.filter(|_| own.is_float())).unwrap_or(own)
+}
+
+pub(super) fn check_convert(
+    convert: &Convert,
+    rule: &Rule,
+    tensor: &Tensor,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    let Err(error) = convert.check() else { return true };
+    diagnostics.push(
+        Diagnostic::error(
+            Code::UndefinedCast,
+            rule.span,
+            format!("`{}` cannot be converted from {} to {}: {error}", tensor.name, convert.from, convert.to),
+            "by this rule",
+        )
+        .help("floats are cast to floats; everything else is kept as it is"),
+    );
+    false
+}
+
+fn plan_renaming<'a>(
+    binding: &Binding<'a>,
+    options: &PlanOptions,
+    number: usize,
+    targets: &mut Vec<Target<'a>>,
+    diagnostics: &mut Diagnostics,
+) {
+    let rule = &binding.mapping.rules[number];
+    let Some(entry) = rule.sides[binding.to().index()].first() else { return };
+    let to = &entry.stored[0];
+    let from = rule.sides[binding.from.index()].first().map(|e| e.stored[0].affine);
+    let affine = from.map(|f| f.to(to.affine)).and_then(super::pieces::engine_affine);
+    let claims = binding.claims.renamed.iter().filter(|(_, r, _)| *r == number);
+    for (tensor_number, _, holes) in claims {
+        let tensor = &binding.checkpoint.tensors()[*tensor_number];
+        let Some(name) = full_name(binding.mapping, binding.to(), &to.name, holes) else { continue };
+        let dtype = target_dtype(binding, options, to.dtype.as_deref(), tensor.dtype);
+        let convert = Convert { from: tensor.dtype, to: dtype, affine };
+        if !check_convert(&convert, rule, tensor, diagnostics) {
+            continue;
+        }
+        let copy = whole(tensor);
+        let source = Source { name: tensor.name.clone(), steps: super::pieces::steps(&copy, &convert) };
+        let contents = vec![Content::Copy { copy, source: binding.checkpoint.bytes(tensor), convert }];
+        targets.push(Target {
+            order: *tensor_number,
+            tensor: TargetTensor { name, dtype, shape: tensor.shape.clone(), contents },
+            sources: vec![source],
+        });
+    }
+}
+
+/// The copy of a stored tensor to row-major order. Sizes were checked against memory when it was opened.
+fn whole(tensor: &Tensor) -> StridedCopy {
+    let sizes = |list: &[u64]| -> Vec<usize> {
+        list.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect()
+    };
+    let shape = sizes(&tensor.shape);
+    StridedCopy {
+        source_offset: usize::try_from(tensor.offset).unwrap_or(usize::MAX),
+        source_strides: sizes(&tensor.strides),
+        target_offset: 0,
+        target_strides: row_major(&shape),
+        shape,
+    }
+}
+
+fn plan_emitted<'a>(
+    binding: &Binding<'a>,
+    emit: &'a Emit,
+    targets: &mut Vec<Target<'a>>,
+    diagnostics: &mut Diagnostics,
+) {
+    for key in binding.keys(&emit.name) {
+        if !binding.holds(&emit.guard, &key) {
+            continue;
+        }
+        let sizes = LayoutSizes { binding, key: &key, pads: Vec::new() };
+        let holes = Captures { indices: key.clone(), stars: Vec::new() };
+        let shape = emit.layout.shape(&sizes);
+        let name = full_name(binding.mapping, binding.to(), &emit.name, &holes);
+        let (Some(shape), Some(name)) = (shape, name) else {
+            diagnostics.push(
+                Diagnostic::error(
+                    Code::UnknownValue,
+                    emit.span,
+                    "the shape of this parameter is not known",
+                    "not all of its axes have a size",
+                )
+                .help("give the sizes with `--set NAME=VALUE`"),
+            );
+            continue;
+        };
+        let own = binding.mapping.side(binding.to()).dtype.as_deref();
+        let dtype = emit.dtype.as_deref().or(own).and_then(DType::from_name).unwrap_or(DType::F32);
+        let fill = match emit.value {
+            EmitValue::Constant(value) => Fill::Constant(value),
+            EmitValue::Tril => Fill::Tril,
+            EmitValue::Arange => Fill::Arange,
+        };
+        let dims: Vec<usize> = shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect();
+        let contents = vec![Content::Fill { region: Region::whole(&dims), fill }];
+        let made = match emit.value {
+            EmitValue::Constant(value) => format!("{value} everywhere"),
+            EmitValue::Tril => "ones on and below the diagonal".to_owned(),
+            EmitValue::Arange => "0, 1, 2, …".to_owned(),
+        };
+        targets.push(Target {
+            order: usize::MAX,
+            tensor: TargetTensor { name, dtype, shape, contents },
+            sources: vec![Source { name: "(made)".to_owned(), steps: vec![made] }],
+        });
+    }
+}
+
+/// A copy that the checkpoint holds must be the same as what it is a copy of.
+fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostics: &mut Diagnostics) {
+    let tied: Vec<_> = binding.claims.tied.iter().collect();
+    for (number, tie_number, holes) in tied {
+        let tie = &binding.mapping.ties[*tie_number];
+        let alias = &binding.checkpoint.tensors()[*number];
+        let original = full_name(binding.mapping, binding.from, &tie.of, holes)
+            .and_then(|name| binding.checkpoint.tensor(&name));
+        let Some(original) = original.filter(|_| binding.holds(&tie.guard, &sorted_key(holes))) else { continue };
+        let same_view = (alias.storage, alias.offset, &alias.strides) == (original.storage, original.offset, &original.strides);
+        let message = format!("`{}` must be the same as `{}`, but it is not", alias.name, original.name);
+        if alias.shape != original.shape || alias.dtype != original.dtype {
+            diagnostics.push(broken_tie(&message, tie.span).note(format!(
+                "one is {} {:?}, the other {} {:?}",
+                alias.dtype, alias.shape, original.dtype, original.shape
+            )));
+        } else if !same_view {
+            let (left, right) = (whole(alias), whole(original));
+            checks.push(Check {
+                copy: StridedCopy {
+                    target_offset: right.source_offset,
+                    target_strides: right.source_strides,
+                    ..left
+                },
+                dtype: alias.dtype,
+                left: binding.checkpoint.bytes(alias),
+                right: binding.checkpoint.bytes(original),
+                code: Code::BrokenTie,
+                message,
+                span: tie.span,
+            });
+        }
+    }
+}
+
+fn broken_tie(message: &str, span: grammar::Span) -> Diagnostic {
+    Diagnostic::error(Code::BrokenTie, span, message, "tied here")
+}
+
+fn notes(binding: &Binding<'_>, targets: &[Target<'_>]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut casts: std::collections::BTreeMap<(DType, DType), usize> = std::collections::BTreeMap::new();
+    for target in targets {
+        for content in &target.tensor.contents {
+            if let Content::Copy { convert, .. } = content
+                && loses(convert.from, convert.to)
+            {
+                *casts.entry((convert.from, convert.to)).or_default() += 1;
+                break;
+            }
+        }
+    }
+    for ((from, to), count) in casts {
+        notes.push(format!("{count} parameters are rounded from {from} to {to}; the other way back will not undo it"));
+    }
+    if binding.claims.outside > 0 {
+        let count = binding.claims.outside;
+        notes.push(format!("{count} tensors outside the model (optimizer state and the like) are left out"));
+    }
+    if binding.from == SideId::Left {
+        let defaults: Vec<String> = binding.structural_defaults();
+        notes.extend(defaults);
+    }
+    notes
+}
+
+/// Whether a cast can change values.
+fn loses(from: DType, to: DType) -> bool {
+    let exact = match from {
+        DType::F64 => false,
+        DType::F32 => matches!(to, DType::F64),
+        DType::F16 | DType::BF16 => matches!(to, DType::F32 | DType::F64),
+        DType::F8E4M3 | DType::F8E5M2 => matches!(to, DType::F32 | DType::F64 | DType::F16 | DType::BF16),
+        _ => true,
+    };
+    from != to && !exact
+}
+
+/// The coordinates of a key on the axes that a template has.
+pub(super) fn restrict(key: &Key, template: &grammar::Template) -> Key {
+    let mut kept: Key =
+        key.iter().copied().filter(|(axis, _)| template.indices().any(|i| i.axis == *axis)).collect();
+    kept.sort_unstable();
+    kept
+}

@@ -1,0 +1,215 @@
+//! Classes of Python, NumPy and torch whose instances are plain data.
+
+use std::sync::Arc;
+
+use crate::document::{Map, Object, Value};
+use crate::pickle::{Instance, Node, NodeId};
+
+use super::error::TorchError;
+use super::numpy;
+use super::walk::{Walk, object};
+
+/// Protocols 0 to 2 write a bytearray as a call of a call; nothing writes more.
+const NESTED_BYTES: usize = 2;
+
+impl Walk<'_> {
+    /// The plain data that calling `name` makes, or `None` where that is not known.
+    pub(super) fn plain(&mut self, name: &str, instance: &Instance) -> Result<Option<Value>, TorchError> {
+        let args = self.pickle.sequence(instance.args).unwrap_or(&[]);
+        match name {
+            "collections.OrderedDict" | "collections.Counter" | "builtins.dict" => {
+                self.dictionary(args.first().copied(), instance).map(Some)
+            }
+            "collections.defaultdict" => self.dictionary(args.get(1).copied(), instance).map(Some),
+            "builtins.list" | "builtins.tuple" | "builtins.set" | "builtins.frozenset"
+            | "collections.deque" | "torch.Size" => self.sequence(args, instance),
+            "copyreg._reconstructor" => self.reconstructed(args, instance),
+            "copyreg.__newobj__" => match args.split_first() {
+                Some((class, rest)) => {
+                    let Some(class) = self.pickle.global(*class) else { return Ok(None) };
+                    self.opaque(class.clone(), rest, instance).map(Some)
+                }
+                None => Ok(None),
+            },
+            "numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar" => self.numpy_scalar(args),
+            "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct" => {
+                self.numpy_array(instance)
+            }
+            "numpy.core.numeric._frombuffer" | "numpy._core.numeric._frombuffer" => self.numpy_buffer(args),
+            _ => Ok(self.constant(name, args, instance)),
+        }
+    }
+
+    /// Values that hold no others.
+    fn constant(&self, name: &str, args: &[NodeId], instance: &Instance) -> Option<Value> {
+        let text = |at: usize| args.get(at).and_then(|&id| self.pickle.text(id));
+        match name {
+            "_codecs.encode" | "builtins.bytes" | "builtins.bytearray" => {
+                self.encoded(args, NESTED_BYTES).map(Value::Bytes)
+            }
+            "_io.BytesIO" | "io.BytesIO" => {
+                let state = instance.states.last().and_then(|&id| self.pickle.sequence(id));
+                let content = state.and_then(|s| s.first()).or(args.first());
+                match content {
+                    Some(&id) => self.content(id).map(Value::Bytes),
+                    None => Some(Value::Bytes(Arc::from([]))),
+                }
+            }
+            // An attribute of a class, such as an enum's member: a longer name.
+            "builtins.getattr" => {
+                let owner = self.pickle.global(*args.first()?)?;
+                Some(Value::Global(format!("{owner}.{}", text(1)?).into()))
+            }
+            "torch.serialization._get_layout" => Some(Value::Global(text(0)?.into())),
+            "torch.device" => match args.get(1).map(|&id| self.pickle.int(id)) {
+                None => Some(Value::Str(text(0)?.into())),
+                Some(index) => Some(Value::Str(format!("{}:{}", text(0)?, index?).into())),
+            },
+            _ => match name.strip_prefix("pathlib.")?.trim_start_matches("_local.") {
+                "PosixPath" | "PurePosixPath" | "Path" | "PurePath" => self.path_of(args, "/"),
+                "WindowsPath" | "PureWindowsPath" => self.path_of(args, "\\"),
+                _ => None,
+            },
+        }
+    }
+
+    /// A dictionary from its first `content`, a dictionary or a list of pairs, and what was set later.
+    ///
+    /// Attributes, such as the `_metadata` of a state dict, are left out: a map has none.
+    fn dictionary(&mut self, content: Option<NodeId>, instance: &Instance) -> Result<Value, TorchError> {
+        let pickle = self.pickle;
+        let mut map = Map::new();
+        if let Some(content) = content {
+            let pairs: Vec<(NodeId, NodeId)> = match pickle.node(content) {
+                Node::Dict(entries) => entries.clone(),
+                Node::List(items) | Node::Tuple(items) => {
+                    let pair = |&id: &NodeId| match pickle.sequence(id) {
+                        Some(&[key, value]) => Some((key, value)),
+                        _ => None,
+                    };
+                    items.iter().filter_map(pair).collect()
+                }
+                _ => Vec::new(),
+            };
+            map = self.map(&pairs)?;
+        }
+        map.extend(self.map(&instance.entries)?);
+        Ok(Value::Map(map))
+    }
+
+    fn sequence(&mut self, args: &[NodeId], instance: &Instance) -> Result<Option<Value>, TorchError> {
+        let mut items = match args.first().map(|&id| self.pickle.node(id)) {
+            None => Vec::new(),
+            Some(Node::List(items) | Node::Tuple(items) | Node::Set(items)) => items.clone(),
+            Some(_) => return Ok(None),
+        };
+        items.extend(&instance.items);
+        self.list(&items).map(|items| Some(Value::List(items)))
+    }
+
+    /// Instances as protocols 0 and 1 write them: class, base class, and the base's own value.
+    fn reconstructed(&mut self, args: &[NodeId], instance: &Instance) -> Result<Option<Value>, TorchError> {
+        let &[class, base, value] = args else { return Ok(None) };
+        let (Some(class), Some(base)) = (self.pickle.global(class), self.pickle.global(base)) else {
+            return Ok(None);
+        };
+        let args = if &**base == "builtins.object" { &[][..] } else { &[value][..] };
+        if &**class == "collections.OrderedDict" {
+            return self.dictionary(args.first().copied(), instance).map(Some);
+        }
+        self.opaque(class.clone(), args, instance).map(Some)
+    }
+
+    /// The bytes of `bytes(…)`, `bytearray(…)` and `codecs.encode(text, "latin1")`.
+    fn encoded(&self, args: &[NodeId], depth: usize) -> Option<Arc<[u8]>> {
+        match *args {
+            [] => Some(Arc::from([])),
+            [content] => self.nested_content(content, depth),
+            [content, encoding] => {
+                let text = self.pickle.text(content)?;
+                match self.pickle.text(encoding)? {
+                    "latin1" | "latin-1" | "iso-8859-1" => {
+                        text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
+                    }
+                    "utf-8" | "utf8" | "ascii" => Some(text.as_bytes().into()),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// The bytes of a bytes object, however the protocol wrote it.
+    fn content(&self, id: NodeId) -> Option<Arc<[u8]>> {
+        self.nested_content(id, NESTED_BYTES)
+    }
+
+    fn nested_content(&self, id: NodeId, depth: usize) -> Option<Arc<[u8]>> {
+        if let Node::Instance(instance) = self.pickle.node(id) {
+            let maker = self.pickle.global(instance.callee)?;
+            if !matches!(&**maker, "_codecs.encode" | "builtins.bytes" | "builtins.bytearray") {
+                return None;
+            }
+            return self.encoded(self.pickle.sequence(instance.args)?, depth.checked_sub(1)?);
+        }
+        self.pickle.bytes(id).cloned()
+    }
+
+    fn path_of(&self, args: &[NodeId], separator: &str) -> Option<Value> {
+        let parts: Option<Vec<&str>> = args.iter().map(|&id| self.pickle.text(id)).collect();
+        // The root is a part of its own, and ends with the separator.
+        let joined = parts?.join(separator);
+        let doubled = format!("{separator}{separator}");
+        Some(Value::Str(
+            joined.strip_prefix(&doubled).map_or(joined.clone(), |r| format!("{separator}{r}")).into(),
+        ))
+    }
+
+    // -------------------------------------------------------------------------------- numpy
+
+    fn numpy_scalar(&mut self, args: &[NodeId]) -> Result<Option<Value>, TorchError> {
+        let &[dtype, content] = args else { return Ok(None) };
+        let (Some(dtype), Some(content)) = (numpy::dtype(self.pickle, dtype), self.content(content)) else {
+            return Ok(None);
+        };
+        Ok(numpy::number(dtype, &content))
+    }
+
+    /// An array as `_reconstruct` and a state of (version, shape, dtype, Fortran order, content) write it.
+    fn numpy_array(&mut self, instance: &Instance) -> Result<Option<Value>, TorchError> {
+        let state = instance.states.last().and_then(|&id| self.pickle.sequence(id));
+        let Some(&[_, shape, dtype, fortran, content]) = state else { return Ok(None) };
+        let fortran = *self.pickle.node(fortran) == Node::Bool(true);
+        self.numpy_content(shape, dtype, fortran, content)
+    }
+
+    /// An array as protocol 5 writes it: content, dtype, shape, order.
+    fn numpy_buffer(&mut self, args: &[NodeId]) -> Result<Option<Value>, TorchError> {
+        let &[content, dtype, shape, order] = args else { return Ok(None) };
+        self.numpy_content(shape, dtype, self.pickle.text(order) == Some("F"), content)
+    }
+
+    fn numpy_content(
+        &mut self,
+        shape: NodeId,
+        dtype: NodeId,
+        fortran: bool,
+        content: NodeId,
+    ) -> Result<Option<Value>, TorchError> {
+        let sizes: Option<Vec<usize>> = self.pickle.sequence(shape).and_then(|sizes| {
+            sizes.iter().map(|&n| self.pickle.int(n).and_then(|n| usize::try_from(n).ok())).collect()
+        });
+        let known = numpy::dtype(self.pickle, dtype).zip(self.content(content)).zip(sizes);
+        let Some(((kind, bytes), sizes)) = known else { return Ok(None) };
+        self.spend(bytes.len() / kind.size)?;
+        if let Some(numbers) = numpy::array(kind, &bytes, &sizes, fortran) {
+            return Ok(Some(numbers));
+        }
+        // Too large to be a document, or inconsistent: kept as bytes.
+        let attributes = [("dtype".into(), self.value(dtype)?), ("shape".into(), self.value(shape)?)]
+            .into_iter()
+            .chain([("content".into(), Value::Bytes(bytes))])
+            .collect();
+        Ok(Some(object(Object { class: "numpy.ndarray".into(), attributes, ..Object::default() })))
+    }
+}
