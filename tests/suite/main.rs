@@ -1,3 +1,4 @@
 //! All tests that cross crates, in one binary.
 
 mod mappings;
+mod prose;
