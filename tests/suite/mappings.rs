@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+use proptest::sample::Index;
 use transship_grammar::{Code, Diagnostics, Source, Style, check, render};
 
 const PLAIN: Style = Style::Full { colour: false };
@@ -98,6 +100,43 @@ fn every_finding_has_a_place_a_reason_and_a_text_without_echoes() {
             assert!(!first.is_uppercase(), "{name}: {}", one.message);
             let repeated = said.list()[..i].iter().any(|d| d.code == one.code && d.primary == one.primary);
             assert!(!repeated, "{name}: {} is reported twice at one place", one.code);
+        }
+    }
+}
+
+/// A corpus file with one stretch cut out and another stretch of the corpus put in its place.
+fn damaged() -> impl Strategy<Value = String> {
+    let texts: Vec<String> = [corpus("ok"), corpus("err")]
+        .concat()
+        .iter()
+        .map(|p| fs::read_to_string(p).expect("corpus files are text"))
+        .collect();
+    let count = texts.len();
+    let cut = (0..count, any::<Index>(), 0..40usize);
+    (cut.clone(), cut).prop_map(move |((into, at, cut), (from, start, length))| {
+        let into: Vec<char> = texts[into].chars().collect();
+        let from: Vec<char> = texts[from].chars().collect();
+        let at = at.index(into.len() + 1);
+        let start = start.index(from.len() + 1);
+        let put = from[start..].iter().take(length);
+        into[..at].iter().chain(put).chain(into[at..].iter().skip(cut)).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_mappings_are_told_of_and_never_a_panic(text in damaged()) {
+        let (passes, said) = findings("damaged.mapping", &text);
+        prop_assert_eq!(passes, !said.has_errors());
+        for style in [PLAIN, Style::Short, Style::Json] {
+            prop_assert_eq!(render(&said, style).is_empty(), said.list().is_empty());
+        }
+        for one in said.list() {
+            let primary = one.primary.as_ref().expect("a mistake in a text has a place");
+            prop_assert!(!primary.text.is_empty(), "{:?}", one);
+            prop_assert!(text.get(primary.span.range()).is_some(), "{:?}", one);
         }
     }
 }
