@@ -49,7 +49,7 @@ pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) ->
     let found = found_token(text.get(at..).unwrap_or(""));
     let place = Span::new(at, at + found.len());
     let mut diagnostic = match found {
-        "" => Diagnostic::error(Code::Syntax, place, "the file ends too early", expected_text(rules)),
+        "" => Diagnostic::error(Code::Syntax, place, "this ends too early", expected_text(rules)),
         "\"" if rules.contains(&Rule::string) => Diagnostic::error(
             Code::Syntax,
             place,
@@ -78,7 +78,8 @@ fn help(found: &str, rules: &[Rule]) -> Option<String> {
     if arrow && rules.contains(&Rule::arrow) {
         return Some("the arrows are `<=>` both ways, `=>` to the right and `<=` to the left".to_owned());
     }
-    if found == "," && rules.contains(&Rule::axis) {
+    let in_layout = [Rule::dim, Rule::axis, Rule::group, Rule::arm].iter().any(|r| rules.contains(r));
+    if found == "," && in_layout {
         return Some("axes stand side by side, without commas: `[out in]`".to_owned());
     }
     nearest(found, KEYWORDS.iter().copied()).map(|keyword| format!("did you mean `{keyword}`?"))
@@ -131,7 +132,7 @@ fn incomplete_header(text: &str, at: usize) -> Option<Diagnostic> {
 
 const ARROW_CHARACTERS: &str = "<=>-~";
 
-const KEYWORDS: &[&str] = &[
+pub(super) const KEYWORDS: &[&str] = &[
     "mapping",
     "side",
     "config",
@@ -221,7 +222,12 @@ fn describe(rule: Rule) -> Option<&'static str> {
     })
 }
 
-/// The innermost bracket left open at the end of the text, strings and comments aside.
+fn closes(opened: u8, closed: u8) -> bool {
+    matches!((opened, closed), (b'(', b')') | (b'[', b']') | (b'{', b'}'))
+}
+
+/// The first bracket that another kind closes, or the innermost one left open at the end of the text; strings
+/// and comments aside.
 fn unclosed_bracket(text: &str) -> Option<usize> {
     let mut open: Vec<(usize, u8)> = Vec::new();
     let bytes = text.as_bytes();
@@ -240,9 +246,10 @@ fn unclosed_bracket(text: &str) -> Option<usize> {
                 }
             }
             c @ (b'(' | b'[' | b'{') => open.push((i, c)),
-            b')' | b']' | b'}' => {
-                open.pop();
-            }
+            c @ (b')' | b']' | b'}') => match open.pop() {
+                Some((at, opened)) if !closes(opened, c) => return Some(at),
+                _ => {}
+            },
             _ => {}
         }
         i += 1;

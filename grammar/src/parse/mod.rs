@@ -6,6 +6,9 @@ mod items;
 mod layout;
 mod model;
 mod name;
+mod recover;
+
+pub(crate) use recover::parse_recovering;
 
 use pest::Parser;
 use pest::iterators::Pair;

@@ -96,6 +96,8 @@ impl<'a> Resolver<'a> {
             .filter_map(|l| l.strip_prefix("//!"))
             .map(str::trim)
             .collect();
+        // Items with a syntax error are not in the tree.
+        let lost_scope = diagnostics.has_errors();
         let mapping = Mapping {
             name: file.name.text.clone(),
             docs: docs.join("\n"),
@@ -125,7 +127,7 @@ impl<'a> Resolver<'a> {
             open_layouts: Vec::new(),
             described: [false; 2],
             lost_names: [Vec::new(), Vec::new()],
-            lost_scope: false,
+            lost_scope,
             reported: HashSet::new(),
         }
     }
