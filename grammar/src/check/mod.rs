@@ -4,6 +4,7 @@
 mod homes;
 mod names;
 mod pairs;
+mod renames;
 
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};

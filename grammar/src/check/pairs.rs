@@ -8,7 +8,6 @@ use crate::layout::{AxisUse, Labels, Layout};
 use crate::mapping::{AxisId, Entry, Guard, Mapping, Rule, SideId, Stored};
 use crate::size::{Size, Symbol};
 use crate::source::Span;
-use crate::template::Part;
 
 /// A box of one side of a rule, with the axes and labels that live in names.
 struct Piece {
@@ -23,7 +22,7 @@ pub(super) fn check_pairs(mapping: &Mapping, diagnostics: &mut Diagnostics) {
             let bare = |s: &Stored| s.layouts.is_empty();
             let mut all = rule.sides.iter().flatten().flat_map(|e| &e.stored);
             if all.clone().all(bare) {
-                return check_renaming(mapping, rule);
+                return super::renames::check_renaming(mapping, rule).or_else(|| ranges(mapping, rule));
             }
             if all.any(bare) {
                 return Some(layout_on_one_side(rule));
@@ -48,82 +47,6 @@ fn layout_on_one_side(rule: &Rule) -> Diagnostic {
         "the other side has one",
     )
     .help("give both sides a layout, or neither where the tensor stays as it is")
-}
-
-/// Without layouts, what is in one name must be in the other.
-fn check_renaming(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
-    let [left, right] = &rule.sides;
-    if let Some(entry) = left.iter().chain(right).find(|e| !e.labels.is_empty()) {
-        return Some(
-            Diagnostic::error(
-                Code::LayoutOnOneSide,
-                entry.stored.first().map_or(rule.span, |s| s.span),
-                "labelled parameters have no layout",
-                "how they lie is not said",
-            )
-            .help("give both sides a layout"),
-        );
-    }
-    let stars = |s: &Stored| -> Vec<&'static str> {
-        let parts = s.name.parts.iter();
-        parts
-            .filter_map(|p| match p {
-                Part::Star => Some("*"),
-                Part::DoubleStar => Some("**"),
-                _ => None,
-            })
-            .collect()
-    };
-    let names = |entries: &[Entry]| -> Vec<(Vec<&'static str>, Vec<AxisId>, Span)> {
-        entries
-            .iter()
-            .flat_map(|e| &e.stored)
-            .map(|s| {
-                let mut axes: Vec<AxisId> = s.name.indices().map(|i| i.axis).collect();
-                axes.sort_unstable();
-                axes.dedup();
-                (stars(s), axes, s.span)
-            })
-            .collect()
-    };
-    let (lefts, rights) = (names(left), names(right));
-    for l in &lefts {
-        for r in &rights {
-            if l.0 != r.0 {
-                let said = |stars: &[&str]| match stars {
-                    [] => "no stars here".to_owned(),
-                    _ => format!("`{}` here", stars.join("` and `")),
-                };
-                return Some(
-                    Diagnostic::error(
-                        Code::WildcardMismatch,
-                        r.2,
-                        "the two names do not have the same stars",
-                        said(&r.0),
-                    )
-                    .with(l.2, said(&l.0))
-                    .note("`*` stands for text without a dot, `**` for any text")
-                    .help("write the same stars on both sides, in the same order"),
-                );
-            }
-            if let Some(axis) = l.1.iter().chain(&r.1).find(|a| l.1.contains(a) != r.1.contains(a)) {
-                let which = if l.1.contains(axis) { "left" } else { "right" };
-                let (here, there) = if which == "left" { (l.2, r.2) } else { (r.2, l.2) };
-                let name = &mapping.axis(*axis).name;
-                return Some(
-                    Diagnostic::error(
-                        Code::AxisOnOneSide,
-                        here,
-                        format!("`{name}` is on the {which} only"),
-                        format!("`{name}` is in this name"),
-                    )
-                    .with(there, format!("no `{name}` here"))
-                    .help(format!("write `{{{name}}}` in both names, or give both sides layouts")),
-                );
-            }
-        }
-    }
-    None
 }
 
 /// Every era of one side against the first era of the other, in every combination of branches.
@@ -449,6 +372,9 @@ fn ranges(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
             for index in stored.name.indices() {
                 let whole = &mapping.axis(index.axis).range;
                 all.insert(index.axis, (index.range.clone().unwrap_or_else(|| whole.clone()), stored.span));
+            }
+            for axis in stored.layouts.iter().flat_map(|(_, layout)| layout.axes()) {
+                all.entry(axis.axis).or_insert((mapping.axis(axis.axis).range.clone(), axis.span));
             }
         }
         all
