@@ -323,6 +323,11 @@ fn axis_on_one_side(
         let part: Vec<&str> = labels.values().map(String::as_str).collect();
         diagnostic = diagnostic.note(format!("in the part `{}`", part.join(" ")));
     }
+    if let Some(copies) = left.axes.iter().chain(&right.axes).find(|a| a.broadcast) {
+        let name = &mapping.axis(copies.axis).name;
+        diagnostic = diagnostic
+            .note(format!("`*{name}` stands for copies; a product is written without a sign, as in `(a b)`"));
+    }
     let product =
         |axes: &[AxisUse]| axes.iter().fold(Size::constant(1), |p, a| p.times(&axis_size(mapping, a)));
     let (sizes_left, sizes_right) =

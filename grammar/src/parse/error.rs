@@ -2,9 +2,9 @@
 
 use pest::error::{ErrorVariant, InputLocation};
 
-use super::Rule;
+use super::{Rule, hint};
 use crate::code::Code;
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::Diagnostic;
 use crate::source::{Source, Span};
 
 /// Brackets deeper than any mapping nests are refused before the recursive parser sees them.
@@ -43,7 +43,8 @@ pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) ->
         )
         .help("begin with `mapping NAME : LEFT <=> RIGHT`");
     }
-    if let Some(diagnostic) = misspelt_keyword(source, at).or_else(|| incomplete_header(text, at)) {
+    if let Some(diagnostic) = hint::word_before(text, at, rules).or_else(|| hint::incomplete_header(text, at))
+    {
         return diagnostic;
     }
     let found = found_token(text.get(at..).unwrap_or(""));
@@ -56,6 +57,9 @@ pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) ->
             "this text is never closed",
             "no `\"` before the line ends",
         ),
+        blank if blank.trim().is_empty() => {
+            Diagnostic::error(Code::Syntax, place, "white space does not fit here", expected_text(rules))
+        }
         _ => Diagnostic::error(
             Code::Syntax,
             place,
@@ -67,70 +71,13 @@ pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) ->
         let bracket = &text[open..=open];
         diagnostic = diagnostic.with(Span::new(open, open + 1), format!("this `{bracket}` is never closed"));
     }
-    match help(found, rules) {
+    match hint::help(found, rules) {
         Some(help) => diagnostic.help(help),
         None => diagnostic,
     }
 }
 
-fn help(found: &str, rules: &[Rule]) -> Option<String> {
-    let arrow = found.len() > 1 && found.chars().all(|c| ARROW_CHARACTERS.contains(c));
-    if arrow && rules.contains(&Rule::arrow) {
-        return Some("the arrows are `<=>` both ways, `=>` to the right and `<=` to the left".to_owned());
-    }
-    let in_layout = [Rule::dim, Rule::axis, Rule::group, Rule::arm].iter().any(|r| rules.contains(r));
-    if found == "," && in_layout {
-        return Some("axes stand side by side, without commas: `[out in]`".to_owned());
-    }
-    nearest(found, KEYWORDS.iter().copied()).map(|keyword| format!("did you mean `{keyword}`?"))
-}
-
-/// `modul norm(…)`: the parser takes the first word for a name, and stops only at the next one.
-fn misspelt_keyword(source: &Source, at: usize) -> Option<Diagnostic> {
-    let text = source.text();
-    let start = text.get(..at)?.rfind('\n').map_or(0, |n| n + 1);
-    let indent = text[start..at].len() - text[start..at].trim_start().len();
-    let word = found_token(&text[start + indent..]);
-    let first_word = start + indent + word.len();
-    let stopped_after = first_word <= at && text[first_word..at].trim().is_empty() && first_word < at;
-    let stopped_at = start + indent == at;
-    if !(stopped_after || stopped_at) || KEYWORDS.contains(&word) || word.len() < 3 {
-        return None;
-    }
-    let keyword = nearest(word, KEYWORDS.iter().copied())?;
-    let place = Span::new(start + indent, first_word);
-    let rest = text[first_word..].lines().next().unwrap_or_default();
-    // A parameter that merely resembles a keyword is followed by what makes it a rule.
-    if stopped_after && ["[", "<", "=>", "?", ":"].iter().any(|s| rest.trim_start().starts_with(s)) {
-        return None;
-    }
-    Some(
-        Diagnostic::error(Code::Syntax, place, format!("`{word}` does not fit here"), "not a keyword")
-            .help(format!("did you mean `{keyword}`?")),
-    )
-}
-
-/// A first line that begins as it should and goes on otherwise.
-fn incomplete_header(text: &str, at: usize) -> Option<Diagnostic> {
-    let rest = text.get(at..)?;
-    let before = text[..at].lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with("//"));
-    if !(before && rest.starts_with("mapping")) {
-        return None;
-    }
-    let line = rest.lines().next().unwrap_or_default().trim_end();
-    let place = Span::new(at, at + line.len());
-    Some(
-        Diagnostic::error(
-            Code::Syntax,
-            place,
-            "the first line is not complete",
-            "names the mapping and its sides",
-        )
-        .help("write `mapping NAME : LEFT <=> RIGHT`"),
-    )
-}
-
-const ARROW_CHARACTERS: &str = "<=>-~";
+pub(super) const ARROW_CHARACTERS: &str = "<=>-~";
 
 pub(super) const KEYWORDS: &[&str] = &[
     "mapping",
@@ -156,7 +103,7 @@ pub(super) const KEYWORDS: &[&str] = &[
     "note",
 ];
 
-fn found_token(rest: &str) -> &str {
+pub(super) fn found_token(rest: &str) -> &str {
     let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
     if word > 0 {
         return &rest[..word];
@@ -176,6 +123,9 @@ fn expected_text(rules: &[Rule]) -> String {
     if rules.contains(&Rule::parameters) {
         return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect` or `drop`"
             .to_owned();
+    }
+    if rules.contains(&Rule::EOI) && !rules.contains(&Rule::arrow) {
+        return "expected a rule or a declaration".to_owned();
     }
     let mut words: Vec<&'static str> = rules.iter().filter_map(|r| describe(*r)).collect();
     let mut seen = Vec::new();
@@ -213,7 +163,7 @@ fn describe(rule: Rule) -> Option<&'static str> {
         Rule::pattern | Rule::pattern_choice => "a pattern such as `0`, `2..` or `_`",
         Rule::body => "`{`",
         Rule::block => "a block in braces",
-        Rule::EOI => "the end of the file",
+        Rule::layout_arm | Rule::match_arm | Rule::rule_arm => "an arm such as `0 => …`",
         Rule::rule_line | Rule::item => "a rule",
         Rule::emit_value => "`zeros`, `ones`, `tril`, `arange` or a number",
         Rule::kw_else => "`else`",

@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+mod hint;
 mod items;
 mod layout;
 mod model;

@@ -69,11 +69,13 @@ fn items(text: &str) -> Vec<Range<usize>> {
     let mut starts: Vec<usize> = Vec::new();
     let mut open: Vec<char> = Vec::new();
     let mut indented = false;
+    // Whether the line before ended in a brace: others belong to names.
+    let mut body = false;
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
         let code = line.split("//").next().unwrap_or_default();
-        let margin = code.starts_with(|c: char| c.is_alphanumeric() || "_/{(\"*".contains(c));
-        let inside = open.last() == Some(&'{') && !indented;
+        let margin = code.starts_with(|c: char| c.is_alphanumeric() || "_/{(\"*#;@".contains(c));
+        let inside = body && open.last() == Some(&'{') && !indented;
         let goes_on = ["else", "fill", "on", "replicas", "as"].iter().any(|w| first_word(code) == *w);
         if margin && !inside && !goes_on {
             starts.push(offset);
@@ -81,6 +83,7 @@ fn items(text: &str) -> Vec<Range<usize>> {
         }
         if !code.trim().is_empty() {
             indented = code.starts_with(char::is_whitespace);
+            body = code.trim_end().ends_with('{') || (body && !indented);
         }
         for c in code.chars() {
             match c {
