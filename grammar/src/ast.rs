@@ -290,7 +290,7 @@ pub(crate) struct Field {
     pub(crate) name: Ident,
     pub(crate) ty: Option<Ident>,
     pub(crate) source: Option<FieldSource>,
-    pub(crate) target: Option<(Arrow, Ident)>,
+    pub(crate) target: Option<(Arrow, Span, Ident)>,
     pub(crate) default: Option<Expr>,
 }
 

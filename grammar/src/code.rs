@@ -76,6 +76,8 @@ codes! {
     RecursiveLayout = "0206", "recursive layout";
     /// An axis both in the name and in memory.
     TwoHomes = "0207", "axis with two homes";
+    /// One rank axis twice over one parameter.
+    RankTwice = "0208", "rank axis twice";
     /// An axis that one side of a rule lacks.
     AxisOnOneSide = "0301", "axis on one side only";
     /// A part that one side of a rule lacks.
@@ -112,6 +114,8 @@ codes! {
     NoRules = "0406", "no rules";
     /// A name with too many alternatives.
     NameTooWide = "0407", "too many alternatives";
+    /// A choice or a size that depends on an index that the name does not fix.
+    IndexNotInName = "0408", "index not in the name";
     /// An equation that cannot be solved.
     Unsolvable = "0501", "unsolvable equation";
     /// A value of another type than declared.

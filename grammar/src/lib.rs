@@ -43,13 +43,9 @@ pub use value::{Environment, EvalError, Expr, ExprKind, Operator, Pattern, Patte
 /// All independent mistakes, and the warnings among them, sorted by place.
 pub fn check(source: &Source) -> Result<(Mapping, Diagnostics), Diagnostics> {
     let mut diagnostics = Diagnostics::new(source);
-    let file = match parse::parse_file(source) {
-        Ok(file) => file,
-        Err(error) => {
-            diagnostics.push(*error);
-            return Err(diagnostics);
-        }
-    };
+    let (file, errors) = parse::parse_recovering(source);
+    errors.into_iter().for_each(|e| diagnostics.push(e));
+    let Some(file) = file else { return Err(diagnostics) };
     let mapping = resolve::resolve(&file, source, &mut diagnostics);
     check::check_mapping(&mapping, &mut diagnostics);
     if !diagnostics.has_errors() {

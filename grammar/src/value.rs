@@ -324,7 +324,7 @@ impl Expr {
         first
     }
 
-    fn visit(&self, f: &mut dyn FnMut(&Expr)) {
+    pub(crate) fn visit(&self, f: &mut dyn FnMut(&Expr)) {
         f(self);
         match &self.kind {
             ExprKind::List(items) => items.iter().for_each(|i| i.visit(f)),

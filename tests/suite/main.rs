@@ -3,3 +3,4 @@
 mod convert;
 mod mappings;
 mod oracle;
+mod prose;

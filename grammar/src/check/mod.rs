@@ -1,8 +1,10 @@
 //! The validator of the checked form. After it the boxes of each rule pair up for every size, every name
 //! belongs to one rule, and what each direction writes is written once.
 
+mod homes;
 mod names;
 mod pairs;
+mod renames;
 
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -13,6 +15,7 @@ use crate::source::Span;
 /// Checks all that needs no file. Findings go to `diagnostics`.
 pub(crate) fn check_mapping(mapping: &Mapping, diagnostics: &mut Diagnostics) {
     pairs::check_pairs(mapping, diagnostics);
+    homes::check_made_up(mapping, diagnostics);
     names::check_names(mapping, diagnostics);
     check_fields(mapping, diagnostics);
 }

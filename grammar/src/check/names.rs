@@ -3,8 +3,9 @@
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::mapping::{Guard, Mapping, SideId};
+use crate::size::Size;
 use crate::source::Span;
-use crate::template::Template;
+use crate::template::{IndexPart, Part, Template};
 
 /// What a name is claimed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,16 +73,58 @@ fn clashes(a: &Claim<'_>, b: &Claim<'_>) -> bool {
     by_kind && !a.guard.excludes(b.guard) && a.name.meets(b.name) && !apart(a.name, b.name)
 }
 
-/// Whether an index of both templates runs over ranges that do not meet.
+/// Whether the numbers in two names never agree, for ranges that do not meet or steps that miss one another.
 fn apart(a: &Template, b: &Template) -> bool {
-    a.indices().zip(b.indices()).any(|(x, y)| {
-        let same = (x.axis, x.scale, x.offset) == (y.axis, y.scale, y.offset);
-        let (Some((x0, x1)), Some((y0, y1))) = (&x.range, &y.range) else { return false };
-        let before = |end: &crate::size::Size, start: &crate::size::Size| {
-            start.minus(end).as_constant().is_some_and(|gap| gap >= 0)
-        };
-        same && (before(x1, y0) || before(y1, x0))
+    match (a.parts.as_slice(), b.parts.as_slice()) {
+        ([Part::Literal(name)], _) => outside(b, name),
+        (_, [Part::Literal(name)]) => outside(a, name),
+        _ => same_skeleton(a, b) && a.indices().zip(b.indices()).any(|(x, y)| numbers_differ(x, y)),
+    }
+}
+
+/// Whether two templates are the same but for what their indices are, so that these stand in the same places.
+fn same_skeleton(a: &Template, b: &Template) -> bool {
+    a.parts.len() == b.parts.len()
+        && a.parts.iter().zip(&b.parts).all(|pair| match pair {
+            (Part::Literal(x), Part::Literal(y)) => x == y,
+            (Part::Index(_), Part::Index(_)) => true,
+            _ => false,
+        })
+}
+
+/// Whether a whole name fits the template with a coordinate that an index does not run over.
+fn outside(template: &Template, name: &str) -> bool {
+    let Some(captures) = template.matches(name) else { return false };
+    template.indices().any(|index| {
+        let Some(coordinate) = captures.index(index.axis).map(i128::from) else { return false };
+        let Some((from, to)) = &index.range else { return false };
+        from.as_constant().is_some_and(|from| coordinate < from)
+            || to.as_constant().is_some_and(|to| coordinate >= to)
     })
+}
+
+fn numbers_differ(a: &IndexPart, b: &IndexPart) -> bool {
+    // `s x + o = t y + p` has whole solutions only where the common divisor of s and t divides p - o.
+    let divisor = gcd(a.scale.unsigned_abs(), b.scale.unsigned_abs());
+    let difference = i128::from(b.offset) - i128::from(a.offset);
+    if difference % i128::from(divisor.max(1)) != 0 {
+        return true;
+    }
+    let (Some((a_first, a_end)), Some((b_first, b_end))) = (numbers(a), numbers(b)) else { return false };
+    let before = |end: &Size, first: &Size| first.minus(end).as_constant().is_some_and(|gap| gap >= 0);
+    before(&a_end, &b_first) || before(&b_end, &a_first)
+}
+
+/// The first number of an index whose range is stated at the name, and one past the last.
+fn numbers(index: &IndexPart) -> Option<(Size, Size)> {
+    let (from, to) = index.range.as_ref().filter(|_| index.scale > 0)?;
+    let one = Size::constant(1);
+    let number = |c: &Size| c.times(&Size::constant(index.scale)).plus(&Size::constant(index.offset));
+    Some((number(from), number(&to.minus(&one)).plus(&one)))
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn overlap(mapping: &Mapping, side: SideId, a: &Claim<'_>, b: &Claim<'_>) -> Diagnostic {
@@ -101,5 +144,5 @@ fn overlap(mapping: &Mapping, side: SideId, a: &Claim<'_>, b: &Claim<'_>) -> Dia
     Diagnostic::error(Code::NamesOverlap, a.span, what, said(a.kind))
         .with(b.span, said(b.kind))
         .note("each name must belong to one rule, so that nothing is written twice or read by chance")
-        .help("narrow one of them, or put them in branches of one `when` or `match`")
+        .help("narrow one of them, as in `{layer in 1..layers}`, or put them in branches of one `when` or `match`")
 }

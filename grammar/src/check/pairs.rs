@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::layout::{AxisUse, Labels};
+use crate::layout::{AxisUse, Labels, Layout};
 use crate::mapping::{AxisId, Entry, Guard, Mapping, Rule, SideId, Stored};
 use crate::size::{Size, Symbol};
 use crate::source::Span;
@@ -18,11 +18,11 @@ struct Piece {
 
 pub(super) fn check_pairs(mapping: &Mapping, diagnostics: &mut Diagnostics) {
     for rule in &mapping.rules {
-        let found = check_homes(mapping, rule).or_else(|| {
+        let found = super::homes::check_rule(mapping, rule).or_else(|| {
             let bare = |s: &Stored| s.layouts.is_empty();
             let mut all = rule.sides.iter().flatten().flat_map(|e| &e.stored);
             if all.clone().all(bare) {
-                return check_renaming(mapping, rule);
+                return super::renames::check_renaming(mapping, rule).or_else(|| ranges(mapping, rule));
             }
             if all.any(bare) {
                 return Some(layout_on_one_side(rule));
@@ -33,37 +33,6 @@ pub(super) fn check_pairs(mapping: &Mapping, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic);
         }
     }
-}
-
-/// An index in a name must not be an axis in memory too, and stars come without layouts.
-fn check_homes(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
-    for stored in rule.sides.iter().flatten().flat_map(|e| &e.stored) {
-        for index in stored.name.indices() {
-            let inside = stored.layouts.iter().flat_map(|(_, l)| l.axes()).find(|a| a.axis == index.axis);
-            if let Some(axis) = inside {
-                let name = &mapping.axis(axis.axis).name;
-                return Some(
-                    Diagnostic::error(
-                        Code::TwoHomes,
-                        axis.span,
-                        format!("`{name}` is both in the name and in memory"),
-                        "an axis lives in one place",
-                    )
-                    .with(stored.span, format!("its name already says which `{name}` it is"))
-                    .help(format!("remove `{name}` from the layout or from the name")),
-                );
-            }
-        }
-        if stored.name.stars() != (0, 0) && !stored.layouts.is_empty() {
-            return Some(Diagnostic::error(
-                Code::WildcardMismatch,
-                stored.span,
-                "a name with stars has a layout",
-                "parameters that differ in name only are renamed as they are; write this one out",
-            ));
-        }
-    }
-    None
 }
 
 fn layout_on_one_side(rule: &Rule) -> Diagnostic {
@@ -78,65 +47,6 @@ fn layout_on_one_side(rule: &Rule) -> Diagnostic {
         "the other side has one",
     )
     .help("give both sides a layout, or neither where the tensor stays as it is")
-}
-
-/// Without layouts, what is in one name must be in the other.
-fn check_renaming(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
-    let [left, right] = &rule.sides;
-    if let Some(entry) = left.iter().chain(right).find(|e| !e.labels.is_empty()) {
-        return Some(
-            Diagnostic::error(
-                Code::LayoutOnOneSide,
-                entry.stored.first().map_or(rule.span, |s| s.span),
-                "labelled parameters have no layout",
-                "how they lie is not said",
-            )
-            .help("give both sides a layout"),
-        );
-    }
-    let names = |entries: &[Entry]| -> Vec<(usize, usize, Vec<AxisId>, Span)> {
-        entries
-            .iter()
-            .flat_map(|e| &e.stored)
-            .map(|s| {
-                let mut axes: Vec<AxisId> = s.name.indices().map(|i| i.axis).collect();
-                axes.sort_unstable();
-                axes.dedup();
-                (s.name.stars().0, s.name.stars().1, axes, s.span)
-            })
-            .collect()
-    };
-    let (lefts, rights) = (names(left), names(right));
-    for l in &lefts {
-        for r in &rights {
-            if (l.0, l.1) != (r.0, r.1) {
-                return Some(
-                    Diagnostic::error(
-                        Code::WildcardMismatch,
-                        r.3,
-                        "the two names do not have the same stars",
-                        "what a star stands for on one side must have a place on the other",
-                    )
-                    .with(l.3, "the other name"),
-                );
-            }
-            if let Some(axis) = l.2.iter().chain(&r.2).find(|a| l.2.contains(a) != r.2.contains(a)) {
-                let which = if l.2.contains(axis) { "left" } else { "right" };
-                let (here, there) = if which == "left" { (l.3, r.3) } else { (r.3, l.3) };
-                let name = &mapping.axis(*axis).name;
-                return Some(
-                    Diagnostic::error(
-                        Code::AxisOnOneSide,
-                        here,
-                        format!("`{name}` is on the {which} only"),
-                        format!("`{name}` is in this name"),
-                    )
-                    .with(there, format!("no `{name}` here")),
-                );
-            }
-        }
-    }
-    None
 }
 
 /// Every era of one side against the first era of the other, in every combination of branches.
@@ -158,7 +68,7 @@ fn check_layouts(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
 
 /// The boxes of one side in one era, under each guard that can hold together with `outer`.
 fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)> {
-    type Chosen<'m> = (&'m Entry, &'m Stored, &'m crate::layout::Layout);
+    type Chosen<'m> = (&'m Entry, &'m Stored, &'m Layout);
     let mut all: Vec<(Guard, Vec<Chosen<'_>>)> = vec![(outer.clone(), Vec::new())];
     for entry in side {
         let Some(stored) = entry.stored.get(era).or(entry.stored.first()) else { continue };
@@ -173,7 +83,7 @@ fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)>
             })
             .collect();
     }
-    let boxes = |(entry, stored, layout): &(&Entry, &Stored, &crate::layout::Layout)| -> Vec<Piece> {
+    let boxes = |(entry, stored, layout): &Chosen<'_>| -> Vec<Piece> {
         let in_name: Vec<AxisUse> = stored
             .name
             .indices()
@@ -255,20 +165,15 @@ fn label_on_one_side(
         if known {
             continue;
         }
+        let here = place_of(rule, which, set).unwrap_or(span);
         let similar = others.and_then(|o| o.keys().find(|k| k.iter().any(|l| set.contains(l))));
         if let Some(similar) = similar {
-            return Diagnostic::error(
-                Code::LabelOnOneSide,
-                span,
-                format!("the parts differ: {} against {}", parts(set), parts(similar)),
-                format!("{} on the {side}", parts(set)),
-            )
-            .with(there, format!("{} here", parts(similar)))
-            .help("name the same parts on both sides");
+            let there = place_of(rule, which.other(), similar).unwrap_or(there);
+            return parts_differ(which, (set, here), (similar, there));
         }
         return Diagnostic::error(
             Code::LabelOnOneSide,
-            span,
+            here,
             format!("{} are put together on the {side} only", parts(set)),
             format!("`{label}` is a part of this"),
         )
@@ -283,6 +188,46 @@ fn label_on_one_side(
         format!("`{}` is here", text.join(" ")),
     )
     .with(there, "but not here")
+    .help("name the same parts on both sides")
+}
+
+/// Two sets of parts that have some in common.
+fn parts_differ(which: SideId, own: (&[String], Span), other: (&[String], Span)) -> Diagnostic {
+    let (left, right) = if which == SideId::Left { (own, other) } else { (other, own) };
+    let beyond = |a: &[String], b: &[String]| -> Vec<String> {
+        a.iter().filter(|l| !b.contains(l)).cloned().collect()
+    };
+    let (left_only, right_only) = (beyond(left.0, right.0), beyond(right.0, left.0));
+    let is = |labels: &[String]| if labels.len() == 1 { "is" } else { "are" };
+    let message = match (left_only.as_slice(), right_only.as_slice()) {
+        (l, []) => format!("the parts differ: {} {} on the left only", parts(l), is(l)),
+        ([], r) => format!("the parts differ: {} {} on the right only", parts(r), is(r)),
+        (l, r) => {
+            format!("the parts differ: {} {} on the left only, {} on the right", parts(l), is(l), parts(r))
+        }
+    };
+    let diagnostic = Diagnostic::error(
+        Code::LabelOnOneSide,
+        left.1,
+        message,
+        format!("the parts here are {}", parts(left.0)),
+    )
+    .with(right.1, format!("the parts here are {}", parts(right.0)));
+    match (left_only.as_slice(), right_only.as_slice()) {
+        ([l], [r]) => diagnostic.help(format!("write `{l}` on both sides, or `{r}`")),
+        _ => diagnostic.help("name the same parts on both sides"),
+    }
+}
+
+/// Where one side of a rule has these parts: its sum, or the parameters that are the parts.
+fn place_of(rule: &Rule, side: SideId, set: &[String]) -> Option<Span> {
+    let entries = &rule.sides[side.index()];
+    let layouts = entries.iter().flat_map(|e| &e.stored).flat_map(|s| &s.layouts);
+    let sum = layouts.flat_map(|(_, l)| l.sums()).find(|s| s.key() == set);
+    sum.map(|s| s.span).or_else(|| {
+        let named = entries.iter().filter(|e| e.labels.iter().any(|(key, _)| key == set));
+        named.flat_map(|e| &e.stored).map(|s| s.span).reduce(Span::to)
+    })
 }
 
 fn parts(set: &[String]) -> String {
@@ -378,6 +323,11 @@ fn axis_on_one_side(
         let part: Vec<&str> = labels.values().map(String::as_str).collect();
         diagnostic = diagnostic.note(format!("in the part `{}`", part.join(" ")));
     }
+    if let Some(copies) = left.axes.iter().chain(&right.axes).find(|a| a.broadcast) {
+        let name = &mapping.axis(copies.axis).name;
+        diagnostic = diagnostic
+            .note(format!("`*{name}` stands for copies; a product is written without a sign, as in `(a b)`"));
+    }
     let product =
         |axes: &[AxisUse]| axes.iter().fold(Size::constant(1), |p, a| p.times(&axis_size(mapping, a)));
     let (sizes_left, sizes_right) =
@@ -427,6 +377,9 @@ fn ranges(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
             for index in stored.name.indices() {
                 let whole = &mapping.axis(index.axis).range;
                 all.insert(index.axis, (index.range.clone().unwrap_or_else(|| whole.clone()), stored.span));
+            }
+            for axis in stored.layouts.iter().flat_map(|(_, layout)| layout.axes()) {
+                all.entry(axis.axis).or_insert((mapping.axis(axis.axis).range.clone(), axis.span));
             }
         }
         all

@@ -102,9 +102,10 @@ fn parse_field(node: Node<'_>) -> Field {
             Rule::places => {
                 field.source = Some(FieldSource::Places(child.into_inner().map(|p| ident(&p)).collect()));
             }
-            Rule::arrow => arrow = Some(parse_arrow(&child)),
+            Rule::arrow => arrow = Some((parse_arrow(&child), span(&child))),
             Rule::place => {
-                field.target = Some((expect(arrow), ident(&child)));
+                let (kind, at) = expect(arrow);
+                field.target = Some((kind, at, ident(&child)));
             }
             Rule::kw_else => in_default = true,
             Rule::expr if in_default => field.default = Some(parse_expr(child)),

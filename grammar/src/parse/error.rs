@@ -2,9 +2,9 @@
 
 use pest::error::{ErrorVariant, InputLocation};
 
-use super::Rule;
+use super::{Rule, hint};
 use crate::code::Code;
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::Diagnostic;
 use crate::source::{Source, Span};
 
 /// Brackets deeper than any mapping nests are refused before the recursive parser sees them.
@@ -28,31 +28,57 @@ pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) ->
     let at = match error.location {
         InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
     };
-    let rest = source.text().get(at..).unwrap_or("");
-    let found = found_token(rest);
-    let place = Span::new(at, at + found.len());
-    let expected = match &error.variant {
-        ErrorVariant::ParsingError { positives, .. } => expected_words(positives),
-        ErrorVariant::CustomError { .. } => Vec::new(),
+    let text = source.text();
+    let rules: &[Rule] = match &error.variant {
+        ErrorVariant::ParsingError { positives, .. } => positives,
+        ErrorVariant::CustomError { .. } => &[],
     };
-    if source.text().trim().is_empty() {
-        return Diagnostic::error(Code::Syntax, Span::new(0, 0), "the mapping is empty", "")
-            .help("begin with `mapping NAME : LEFT <=> RIGHT`");
+    if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with("//")) {
+        return Diagnostic::error(
+            Code::Syntax,
+            Span::new(0, 0),
+            "the mapping is empty",
+            "nothing is written here",
+        )
+        .help("begin with `mapping NAME : LEFT <=> RIGHT`");
     }
-    let what = if found.is_empty() { "the end of the file".to_owned() } else { format!("`{found}`") };
-    let mut diagnostic =
-        Diagnostic::error(Code::Syntax, place, format!("{what} does not fit here"), expected_text(&expected));
-    if let Some(open) = unclosed_bracket(source.text()) {
-        let bracket = &source.text()[open..=open];
+    if let Some(diagnostic) = hint::word_before(text, at, rules).or_else(|| hint::incomplete_header(text, at))
+    {
+        return diagnostic;
+    }
+    let found = found_token(text.get(at..).unwrap_or(""));
+    let place = Span::new(at, at + found.len());
+    let mut diagnostic = match found {
+        "" => Diagnostic::error(Code::Syntax, place, "this ends too early", expected_text(rules)),
+        "\"" if rules.contains(&Rule::string) => Diagnostic::error(
+            Code::Syntax,
+            place,
+            "this text is never closed",
+            "no `\"` before the line ends",
+        ),
+        blank if blank.trim().is_empty() => {
+            Diagnostic::error(Code::Syntax, place, "white space does not fit here", expected_text(rules))
+        }
+        _ => Diagnostic::error(
+            Code::Syntax,
+            place,
+            format!("`{found}` does not fit here"),
+            expected_text(rules),
+        ),
+    };
+    if let Some(open) = unclosed_bracket(text) {
+        let bracket = &text[open..=open];
         diagnostic = diagnostic.with(Span::new(open, open + 1), format!("this `{bracket}` is never closed"));
     }
-    if let Some(keyword) = nearest(found, KEYWORDS.iter().copied()) {
-        diagnostic = diagnostic.help(format!("did you mean `{keyword}`?"));
+    match hint::help(found, rules) {
+        Some(help) => diagnostic.help(help),
+        None => diagnostic,
     }
-    diagnostic
 }
 
-const KEYWORDS: &[&str] = &[
+pub(super) const ARROW_CHARACTERS: &str = "<=>-~";
+
+pub(super) const KEYWORDS: &[&str] = &[
     "mapping",
     "side",
     "config",
@@ -76,45 +102,54 @@ const KEYWORDS: &[&str] = &[
     "note",
 ];
 
-fn found_token(rest: &str) -> &str {
+pub(super) fn found_token(rest: &str) -> &str {
     let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
     if word > 0 {
         return &rest[..word];
     }
-    for symbol in ["<=>", "=>", "<=", "->", "==", "**"] {
-        if rest.starts_with(symbol) {
-            return symbol;
-        }
+    let symbols = rest.find(|c: char| !ARROW_CHARACTERS.contains(c)).unwrap_or(rest.len());
+    if symbols > 0 {
+        return &rest[..symbols];
+    }
+    if rest.starts_with("**") {
+        return &rest[..2];
     }
     rest.chars().next().map_or("", |c| &rest[..c.len_utf8()])
 }
 
-fn expected_text(expected: &[&str]) -> String {
-    match expected {
-        [] => String::new(),
+/// What may stand here in a few words, since a long list helps nobody; never empty.
+fn expected_text(rules: &[Rule]) -> String {
+    if rules.contains(&Rule::parameters) {
+        return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect` or `drop`"
+            .to_owned();
+    }
+    if rules.contains(&Rule::EOI) && !rules.contains(&Rule::arrow) {
+        return "expected a rule or a declaration".to_owned();
+    }
+    let mut words: Vec<&'static str> = rules.iter().filter_map(|r| describe(*r)).collect();
+    let mut seen = Vec::new();
+    words.retain(|w| {
+        !seen.contains(w) && {
+            seen.push(*w);
+            true
+        }
+    });
+    words.sort_by_key(|w| !w.starts_with("an arrow"));
+    words.truncate(3);
+    match words.as_slice() {
+        [] if rules.contains(&Rule::cast) || rules.contains(&Rule::kw_as) => {
+            "expected `=` and what the parameter holds".to_owned()
+        }
+        [] => "nothing here can go on like this".to_owned(),
         [one] => format!("expected {one}"),
         [most @ .., last] => format!("expected {} or {last}", most.join(", ")),
     }
 }
 
-/// What may stand here, most telling first; only a few, since a long list helps nobody.
-fn expected_words(rules: &[Rule]) -> Vec<&'static str> {
-    let mut words: Vec<&'static str> = Vec::new();
-    for rule in rules {
-        if let Some(word) = describe(*rule)
-            && !words.contains(&word)
-        {
-            words.push(word);
-        }
-    }
-    words.truncate(6);
-    words
-}
-
 fn describe(rule: Rule) -> Option<&'static str> {
     Some(match rule {
         Rule::header | Rule::kw_mapping => "`mapping NAME : LEFT <=> RIGHT`",
-        Rule::arrow => "`<=>`, `=>` or `<=`",
+        Rule::arrow => "an arrow (`<=>`, `=>`, `<=`)",
         Rule::stored_layout | Rule::layout | Rule::layout_expr => "a layout such as `[out in]`",
         Rule::dim | Rule::axis | Rule::group | Rule::arm => "an axis or a group in parentheses",
         Rule::name | Rule::name_text | Rule::term | Rule::rule_side => "a parameter name",
@@ -127,7 +162,7 @@ fn describe(rule: Rule) -> Option<&'static str> {
         Rule::pattern | Rule::pattern_choice => "a pattern such as `0`, `2..` or `_`",
         Rule::body => "`{`",
         Rule::block => "a block in braces",
-        Rule::EOI => "the end of the file",
+        Rule::layout_arm | Rule::match_arm | Rule::rule_arm => "an arm such as `0 => …`",
         Rule::rule_line | Rule::item => "a rule",
         Rule::emit_value => "`zeros`, `ones`, `tril`, `arange` or a number",
         Rule::kw_else => "`else`",
@@ -136,18 +171,23 @@ fn describe(rule: Rule) -> Option<&'static str> {
     })
 }
 
-/// The innermost bracket left open at the end of the text.
+fn closes(opened: u8, closed: u8) -> bool {
+    matches!((opened, closed), (b'(', b')') | (b'[', b']') | (b'{', b'}'))
+}
+
+/// The first bracket that another kind closes, or the innermost one left open at the end of the text.
 fn unclosed_bracket(text: &str) -> Option<usize> {
-    let mut open: Vec<usize> = Vec::new();
+    let mut open: Vec<(usize, u8)> = Vec::new();
     for (at, byte) in brackets(text) {
         match byte {
-            b'(' | b'[' | b'{' => open.push(at),
-            _ => {
-                open.pop();
-            }
+            b'(' | b'[' | b'{' => open.push((at, byte)),
+            closed => match open.pop() {
+                Some((opener, opened)) if !closes(opened, closed) => return Some(opener),
+                _ => {}
+            },
         }
     }
-    open.pop()
+    open.pop().map(|(at, _)| at)
 }
 
 /// The brackets and where they are, those in strings and comments aside. A string that is not closed ends with its

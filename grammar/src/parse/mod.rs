@@ -2,10 +2,14 @@
 
 mod config;
 mod error;
+mod hint;
 mod items;
 mod layout;
 mod model;
 mod name;
+mod recover;
+
+pub(crate) use recover::parse_recovering;
 
 use pest::Parser;
 use pest::iterators::Pair;

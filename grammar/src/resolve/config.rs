@@ -121,7 +121,7 @@ impl<'a> Resolver<'a> {
                 Code::UnknownConfig,
                 message.span,
                 format!("`{}` in this note is no config value", hole.0),
-                "",
+                "words in braces are config values",
             );
             if let Some(near) = nearest(hole.0, fields.iter().map(String::as_str)) {
                 diagnostic = diagnostic.help(format!("did you mean `{{{near}}}`?"));
@@ -176,7 +176,10 @@ impl<'a> Resolver<'a> {
             None => {}
         }
         let mut written = [false; 2];
-        if let Some((arrow, place)) = &field.target {
+        if let Some((arrow, arrow_span, place)) = &field.target {
+            if let (Some(FieldSource::Expr(expr)), Arrow::Both) = (&field.source, arrow) {
+                self.computed_both_ways(expr.span, *arrow_span, &field.name.text);
+            }
             self.check_place(place, SideId::Right);
             places[1].push(place.text.clone());
             written = [*arrow != Arrow::Right && !places[0].is_empty(), *arrow != Arrow::Left];
@@ -210,6 +213,19 @@ impl<'a> Resolver<'a> {
         self.set_type(id.index(), ty, field.name.span);
     }
 
+    fn computed_both_ways(&mut self, computed: Span, arrow: Span, name: &str) {
+        self.error(
+            Diagnostic::error(
+                Code::NotInvertible,
+                arrow,
+                format!("`{name}` is computed, so it cannot be written back"),
+                "`<=>` ties two places",
+            )
+            .with(computed, "this is no place")
+            .help(format!("write `=>`, and for the way back a line such as `args.{name} <= …`")),
+        );
+    }
+
     /// A default may be computed, but only of other config values.
     fn resolve_default(&mut self, default: &'a ast::Expr) -> Option<Expr> {
         self.resolve_expr(default, None)
@@ -226,7 +242,14 @@ impl<'a> Resolver<'a> {
             format!("unknown type `{}`", name.text),
             format!("the types are {}", known.join(", ")),
         );
-        if let Some(near) = nearest(&name.text, known) {
+        let foreign = match name.text.as_str() {
+            "boolean" => Some("bool"),
+            "str" | "text" => Some("string"),
+            "integer" => Some("int"),
+            "number" | "double" => Some("float"),
+            _ => None,
+        };
+        if let Some(near) = foreign.or_else(|| nearest(&name.text, known)) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         }
         self.error(diagnostic);
@@ -258,15 +281,30 @@ impl<'a> Resolver<'a> {
             slot.ty = Type::Int;
             return;
         }
+        self.wrong_type(field, used, "is used as a size", "a size is a whole number");
+    }
+
+    /// A config value that an index picks from, as in `groups[layer]`, is a list.
+    pub(super) fn expect_list(&mut self, field: usize, used: Span) {
+        let slot = &mut self.mapping.config.fields[field];
+        if matches!(slot.ty, Type::Any | Type::List) {
+            slot.ty = Type::List;
+            return;
+        }
+        self.wrong_type(field, used, "is used as a list", "an index picks one of a list");
+    }
+
+    fn wrong_type(&mut self, field: usize, used: Span, how: &str, why: &str) {
+        let slot = &self.mapping.config.fields[field];
         let (name, ty, span) = (slot.name.clone(), slot.ty, slot.span);
+        if !self.first_report(Code::TypeMismatch, &name) {
+            return;
+        }
+        let message = format!("`{name}` {how}, but it is declared or used as `{}`", ty.name());
         self.error(
-            Diagnostic::error(
-                Code::TypeMismatch,
-                used,
-                format!("`{name}` is used as a size, but it is declared `{}`", ty.name()),
-                "a size is a whole number",
-            )
-            .with(span, "declared here"),
+            Diagnostic::error(Code::TypeMismatch, used, message, why)
+                .with(span, "declared here")
+                .help("use another config value here, or change its type"),
         );
     }
 

@@ -67,6 +67,10 @@ impl<'a> Resolver<'a> {
             return Some(ExprKind::Index(*axis));
         }
         let Some(side) = side else {
+            // `layer`, where `layers` is a config value and no name has had the index yet.
+            if self.mapping.field_named(&format!("{text}s")).is_some() {
+                return self.axis(&word).map(ExprKind::Index);
+            }
             self.not_config(&word);
             return None;
         };
@@ -97,8 +101,9 @@ impl<'a> Resolver<'a> {
         for pattern in patterns {
             let choices = pattern.choices.iter().map(pattern_choice).collect();
             let resolved = Pattern { choices, span: pattern.span };
-            let earlier =
-                seen.iter().find(|p| p.is_any() || resolved.choices.iter().all(|c| p.choices.contains(c)));
+            let taken =
+                |p: &&Pattern| resolved.choices.iter().all(|c| p.choices.iter().any(|p| covers(p, c)));
+            let earlier = seen.iter().find(taken);
             if let Some(earlier) = earlier {
                 let by = earlier.span;
                 self.error(
@@ -106,9 +111,9 @@ impl<'a> Resolver<'a> {
                         Code::UnreachableArm,
                         pattern.span,
                         "this arm is never taken",
-                        "an earlier arm takes all of it",
+                        "never reached",
                     )
-                    .with(by, "this one")
+                    .with(by, "this arm stands before it and takes all of it")
                     .help("remove it, or put it before the more general one"),
                 );
             }
@@ -182,6 +187,21 @@ impl<'a> Resolver<'a> {
             )
             .help("for a quotient, write the equation the other way round: `hidden = heads * head_dim`"),
         );
+    }
+}
+
+/// Whether everything that fits `narrow` fits `wide`.
+fn covers(wide: &PatternChoice, narrow: &PatternChoice) -> bool {
+    match (wide, narrow) {
+        (PatternChoice::Any, _) => true,
+        (PatternChoice::Range(from, to), PatternChoice::Is(value)) => {
+            value.as_number().is_some_and(|x| from.is_none_or(|from| x >= from) && to.is_none_or(|to| x < to))
+        }
+        (PatternChoice::Range(from, to), PatternChoice::Range(f, t)) => {
+            from.is_none_or(|from| f.is_some_and(|f| f >= from))
+                && to.is_none_or(|to| t.is_some_and(|t| t <= to))
+        }
+        _ => wide == narrow,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::ast::{self, Dim, DimKind, Ident, LayoutExpr};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::layout::{Arm, AxisUse, Factor, Layout, Sum};
-use crate::mapping::{Guard, SideId};
+use crate::mapping::{Guard, RankId, SideId};
 use crate::source::Span;
 use crate::value::Pattern;
 
@@ -169,14 +169,58 @@ impl<'a> Resolver<'a> {
         if let Some(actual) = context.actuals.and_then(|a| a.get(name.text.as_str())) {
             let mut all = actual.clone();
             all.iter_mut().flat_map(|(_, fs)| fs).for_each(|f| set_role(f, &name.text));
-            return Some(all);
+            return self.distributed(all, name, index, ranks, context.side);
         }
         if let Some(layout) = self.layouts.get(name.text.as_str()).copied() {
             self.mark_used(Space::Layout, name);
-            return self.named_layout(layout, name, context);
+            let all = self.named_layout(layout, name, context)?;
+            return self.distributed(all, name, index, ranks, context.side);
         }
         let axis = self.axis_use(name, index, ranks, context.side)?;
         Some(vec![(Guard::default(), vec![Factor::Axis(axis)])])
+    }
+
+    /// `dim@tp`, where `dim` stands for what a module is used with, or for a layout.
+    fn distributed(
+        &mut self,
+        factors: Guarded<Vec<Factor>>,
+        name: &Ident,
+        index: Option<&Ident>,
+        ranks: &[Ident],
+        side: SideId,
+    ) -> Option<Guarded<Vec<Factor>>> {
+        if let Some(index) = index {
+            self.error(
+                Diagnostic::error(
+                    Code::Misplaced,
+                    index.span,
+                    format!("`{}` is no list of sizes", name.text),
+                    "only a config value has a size for each index",
+                )
+                .help(format!(
+                    "write `[{}]` at the config value that `{}` stands for",
+                    index.text, name.text
+                )),
+            );
+            return None;
+        }
+        let ranks: Vec<_> = ranks.iter().map(|r| self.rank(r, side)).collect();
+        let ranks: Vec<RankId> = ranks.into_iter().collect::<Option<_>>()?;
+        if ranks.is_empty() {
+            return Some(factors);
+        }
+        let over_ranks = |mut parts: Vec<Factor>| match parts.as_mut_slice() {
+            [Factor::Axis(axis)] => {
+                axis.ranks.extend(&ranks);
+                parts
+            }
+            [Factor::Sum(Sum { ranks: own, .. }) | Factor::Product(_, own)] => {
+                own.extend(&ranks);
+                parts
+            }
+            _ => vec![Factor::Product(parts, ranks.clone())],
+        };
+        Some(factors.into_iter().map(|(guard, parts)| (guard, over_ranks(parts))).collect())
     }
 
     fn named_layout(
@@ -193,7 +237,8 @@ impl<'a> Resolver<'a> {
                     format!("the layout `{}` contains itself", used.text),
                     "used inside its own definition",
                 )
-                .with(layout.name.span, "defined here"),
+                .with(layout.name.span, "defined here")
+                .help("a layout is made of axes, and of layouts that do not use it"),
             );
             return None;
         }
@@ -214,8 +259,11 @@ impl<'a> Resolver<'a> {
         let by = index.map(|i| self.axis(i));
         let ranks: Vec<_> = ranks.iter().map(|r| self.rank(r, side)).collect();
         let axis = axis?;
-        if let (Some(field), None) = (self.mapping.axis(axis).field, index) {
-            self.expect_integer(field.index(), name.span);
+        if let Some(field) = self.mapping.axis(axis).field {
+            match index {
+                None => self.expect_integer(field.index(), name.span),
+                Some(_) => self.expect_list(field.index(), name.span),
+            }
         }
         Some(AxisUse {
             axis,
@@ -300,12 +348,15 @@ impl<'a> Resolver<'a> {
         let make = |factors, pad| Arm { label: label.text.clone(), factors, pad, span };
         if matches!(first.kind, DimKind::Pad) {
             if let Some(extra) = arm.get(1) {
-                self.error(Diagnostic::error(
-                    Code::MisplacedPadding,
-                    extra.span,
-                    "padding has no axes",
-                    "`_` alone is whatever is left",
-                ));
+                self.error(
+                    Diagnostic::error(
+                        Code::MisplacedPadding,
+                        extra.span,
+                        "padding has no axes",
+                        "`_` alone is whatever is left",
+                    )
+                    .help("write `pad: _`; axes around the sum hold for the padding too"),
+                );
                 return None;
             }
             return Some(vec![(Guard::default(), make(Vec::new(), true))]);
@@ -369,6 +420,45 @@ pub(super) fn layout_span(expr: &LayoutExpr) -> Span {
 }
 
 impl Resolver<'_> {
+    /// A set of parts may be chosen from once on the way to an element, like an axis.
+    fn check_sums(&mut self, factors: &[Factor], seen: &mut Vec<(Vec<String>, Span)>) -> bool {
+        let mut good = true;
+        for factor in factors {
+            match factor {
+                Factor::Product(inner, _) => good &= self.check_sums(inner, seen),
+                Factor::Sum(sum) => {
+                    let key = sum.key();
+                    if let Some((_, first)) = seen.iter().find(|(k, _)| key.len() > 1 && *k == key) {
+                        let first = *first;
+                        let parts = key.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", ");
+                        self.error(
+                            Diagnostic::error(
+                                Code::DuplicateLabel,
+                                sum.span,
+                                format!("the parts {parts} stand twice in this layout"),
+                                "again here",
+                            )
+                            .with(first, "first here")
+                            .help("give one of the two sums other labels"),
+                        );
+                        good = false;
+                    }
+                    // The arms do not see one another's sums; what follows sees them all.
+                    let before = seen.len();
+                    let mut inside = Vec::new();
+                    for arm in &sum.arms {
+                        good &= self.check_sums(&arm.factors, seen);
+                        inside.extend(seen.drain(before..));
+                    }
+                    seen.extend(inside);
+                    seen.push((key, sum.span));
+                }
+                Factor::Axis(_) | Factor::Unit => {}
+            }
+        }
+        good
+    }
+
     /// What is wrong with a layout whatever it is paired with.
     fn check_layout(&mut self, layout: &Layout) -> bool {
         let mut good = true;
@@ -387,10 +477,12 @@ impl Resolver<'_> {
                         "one dimension has two paddings",
                         "how much of each cannot be told",
                     )
-                    .with(*first, "the other one"),
+                    .with(*first, "the other one")
+                    .help("keep one; it is whatever is left"),
                 );
             }
         }
+        good &= self.check_sums(&layout.dims, &mut Vec::new());
         for b in layout.symbolic_boxes() {
             for (i, axis) in b.axes.iter().enumerate() {
                 let twin = b.axes[..i].iter().find(|a| {

@@ -9,7 +9,7 @@ mod rule;
 mod scope;
 mod side;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ast::{self, Ident, Item};
 use crate::code::Code;
@@ -25,6 +25,7 @@ pub(crate) fn resolve(file: &ast::File, source: &Source, diagnostics: &mut Diagn
     resolver.declare(file);
     resolver.resolve_sides(file);
     resolver.resolve_config(file);
+    resolver.check_layout_names();
     let scope = scope::Scope::top();
     resolver.resolve_items(&file.items, &scope);
     resolver.report_unused();
@@ -47,6 +48,12 @@ struct Resolver<'a> {
     open_layouts: Vec<&'a str>,
     /// Sides that have a `side` block.
     described: [bool; 2],
+    /// Names, as shown, of rules that were left out for a mistake.
+    lost_names: [Vec<String>; 2],
+    /// Whether rules of a whole scope or branch were left out.
+    lost_scope: bool,
+    /// Names that lack a declaration, or have one of the wrong kind, and were reported for it.
+    reported: HashSet<(Code, String)>,
 }
 
 /// What a declared name is looked up among.
@@ -89,6 +96,8 @@ impl<'a> Resolver<'a> {
             .filter_map(|l| l.strip_prefix("//!"))
             .map(str::trim)
             .collect();
+        // Items with a syntax error are not in the tree.
+        let lost_scope = diagnostics.has_errors();
         let mapping = Mapping {
             name: file.name.text.clone(),
             docs: docs.join("\n"),
@@ -117,6 +126,9 @@ impl<'a> Resolver<'a> {
             choices_by_text: HashMap::new(),
             open_layouts: Vec::new(),
             described: [false; 2],
+            lost_names: [Vec::new(), Vec::new()],
+            lost_scope,
+            reported: HashSet::new(),
         }
     }
 
@@ -134,14 +146,21 @@ impl<'a> Resolver<'a> {
                 .help("give the sides different names, such as `megatron` and `gpt2`"),
             );
         }
-        for item in &file.items {
+        self.declare_items(&file.items);
+    }
+
+    /// Declarations among nested rules are declared too, so that only their place is reported.
+    fn declare_items(&mut self, items: &'a [Item]) {
+        for item in items {
             match item {
                 Item::Module(module) => {
                     self.declare_name(Space::Module, &module.name);
+                    self.check_formals(&module.formals);
                     self.modules.insert(&module.name.text, module);
                 }
                 Item::Repr(repr) => {
                     self.declare_name(Space::Module, &repr.name);
+                    self.check_formals(&repr.formals);
                     self.reprs.insert(&repr.name.text, repr);
                     let what = format!("the stored representation `{}`", repr.name.text);
                     self.mapping.not_executable.push((what, repr.name.span));
@@ -151,9 +170,59 @@ impl<'a> Resolver<'a> {
                     self.layouts.insert(&layout.name.text, layout);
                 }
                 Item::Model(model) => self.declare_name(Space::Model, &model.name),
+                Item::Rule(rule) => self.declare_items(rule.body.as_deref().unwrap_or_default()),
+                Item::When(when) => {
+                    self.declare_items(&when.then);
+                    self.declare_items(when.otherwise.as_deref().unwrap_or_default());
+                }
+                Item::Match(choice) => {
+                    choice.arms.iter().for_each(|(_, items)| self.declare_items(items));
+                }
                 _ => {}
             }
         }
+    }
+
+    /// A formal axis is known by its name alone.
+    fn check_formals(&mut self, formals: &[Ident]) {
+        for (i, formal) in formals.iter().enumerate() {
+            if let Some(first) = formals[..i].iter().find(|f| f.text == formal.text) {
+                self.error(
+                    Diagnostic::error(
+                        Code::DuplicateName,
+                        formal.span,
+                        format!("the axis `{}` is declared twice", formal.text),
+                        "declared again here",
+                    )
+                    .with(first.span, "first declared here")
+                    .help("give each axis of a module a name of its own, such as `out` and `in`"),
+                );
+            }
+        }
+    }
+
+    /// A word in a layout is a layout's name before it is an axis, so it must not be both.
+    fn check_layout_names(&mut self) {
+        let names: Vec<Ident> = self.layouts.values().map(|l| l.name.clone()).collect();
+        for name in names {
+            let axis = self.axes_by_name.get(&name.text).map(|a| self.declared_axis_span(*a));
+            let field = self.mapping.field_named(&name.text).map(|f| self.mapping.field(f).span);
+            let Some(other) = field.or(axis.flatten()) else { continue };
+            self.error(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    name.span,
+                    format!("`{}` is both a layout and a config value", name.text),
+                    "a layout here",
+                )
+                .with(other, "a config value here")
+                .help("give one of them another name: in `[…]` either could be meant"),
+            );
+        }
+    }
+
+    fn declared_axis_span(&self, axis: AxisId) -> Option<Span> {
+        self.declared.get(&(Space::Config, self.mapping.axis(axis).name.clone())).copied()
     }
 
     fn declare_name(&mut self, space: Space, name: &Ident) {
@@ -179,6 +248,12 @@ impl<'a> Resolver<'a> {
 
     fn error(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Whether this name is reported under this code for the first time. A declaration that is absent is one
+    /// mistake, however often the name stands.
+    fn first_report(&mut self, code: Code, name: &str) -> bool {
+        self.reported.insert((code, name.to_owned()))
     }
 
     fn mark_used(&mut self, space: Space, name: &Ident) {
@@ -244,14 +319,21 @@ impl<'a> Resolver<'a> {
             .map(|f| f.name.clone())
             .chain(self.axes_by_name.keys().cloned())
             .chain(self.layouts.keys().map(|l| (*l).to_owned()))
+            .chain(
+                self.mapping.config.fields.iter().filter_map(|f| Some(f.name.strip_suffix('s')?.to_owned())),
+            )
             .collect();
+        let near = nearest(&name.text, known.iter().map(String::as_str));
+        if near.is_none() && !self.first_report(Code::UnknownAxis, &name.text) {
+            return;
+        }
         let mut diagnostic = Diagnostic::error(
             Code::UnknownAxis,
             name.span,
             format!("unknown axis `{}`", name.text),
             "no config value, index or layout has this name",
         );
-        diagnostic = match nearest(&name.text, known.iter().map(String::as_str)) {
+        diagnostic = match near {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic.help(format!(
                 "say where its size is found: in `config`, write `{0}` alone, or `{0} = PLACE`, \
@@ -270,6 +352,10 @@ impl<'a> Resolver<'a> {
         if self.described[side.index()] {
             let ranks: Vec<String> =
                 self.mapping.ranks.iter().filter(|r| r.side == side).map(|r| r.name.clone()).collect();
+            let near = nearest(&name.text, ranks.iter().map(String::as_str));
+            if near.is_none() && !self.first_report(Code::UnknownRank, &name.text) {
+                return None;
+            }
             let side_name = self.mapping.side(side).name.clone();
             let mut diagnostic = Diagnostic::error(
                 Code::UnknownRank,
@@ -277,7 +363,7 @@ impl<'a> Resolver<'a> {
                 format!("side `{side_name}` has no rank axis `{}`", name.text),
                 "not declared in its `side` block",
             );
-            diagnostic = match nearest(&name.text, ranks.iter().map(String::as_str)) {
+            diagnostic = match near {
                 Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                 None => diagnostic.help(format!(
                     "add `rank {} = PLACE else 1` to `side {side_name}`, where PLACE holds the number of ranks",
@@ -302,15 +388,20 @@ impl<'a> Resolver<'a> {
             format!("unknown dtype `{}`", name.text),
             format!("the dtypes are {}", DTYPES.join(", ")),
         );
-        if let Some(near) = nearest(&name.text, DTYPES.iter().copied()) {
+        let known_as = FOREIGN_DTYPES.iter().find(|(foreign, _)| *foreign == name.text).map(|(_, own)| *own);
+        if let Some(near) = known_as.or_else(|| nearest(&name.text, DTYPES.iter().copied())) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         }
         self.error(diagnostic);
         None
     }
 
-    /// Modules and layouts that nothing uses are most often a sign of a misspelt name elsewhere.
+    /// Modules and layouts that nothing uses are most often a sign of a misspelt name elsewhere. After an error
+    /// they may be unused for that reason alone.
     fn report_unused(&mut self) {
+        if self.diagnostics.has_errors() {
+            return;
+        }
         let mut unused: Vec<(Space, String, Span)> = self
             .declared
             .iter()
@@ -320,12 +411,15 @@ impl<'a> Resolver<'a> {
             .collect();
         unused.sort_by_key(|(_, _, span)| span.start);
         for (space, name, span) in unused {
-            self.error(Diagnostic::warning(
-                Code::Unused,
-                span,
-                format!("the {} `{name}` is never used", space.noun()),
-                "declared here",
-            ));
+            self.error(
+                Diagnostic::warning(
+                    Code::Unused,
+                    span,
+                    format!("the {} `{name}` is never used", space.noun()),
+                    "declared here",
+                )
+                .help("use it in a rule, or remove it"),
+            );
         }
     }
 
@@ -337,3 +431,23 @@ impl<'a> Resolver<'a> {
 /// Names of dtypes, as mappings and the command line write them.
 pub(crate) const DTYPES: [&str; 12] =
     ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool", "f8_e4m3", "f8_e5m2"];
+
+/// What other programs call them.
+const FOREIGN_DTYPES: [(&str, &str); 16] = [
+    ("float64", "f64"),
+    ("double", "f64"),
+    ("fp64", "f64"),
+    ("float32", "f32"),
+    ("float", "f32"),
+    ("fp32", "f32"),
+    ("float16", "f16"),
+    ("half", "f16"),
+    ("fp16", "f16"),
+    ("bfloat16", "bf16"),
+    ("int64", "i64"),
+    ("long", "i64"),
+    ("int32", "i32"),
+    ("int", "i32"),
+    ("int8", "i8"),
+    ("uint8", "u8"),
+];

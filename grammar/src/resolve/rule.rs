@@ -35,11 +35,12 @@ impl<'a> Resolver<'a> {
         let left = self.side_slots(&rule.left, SideId::Left, scope);
         let right = self.side_slots(&rule.right, SideId::Right, scope);
         let options = self.rule_options(&rule.options);
-        let (Some(left), Some(right)) = (left, right) else { return };
+        let (Some(left), Some(right)) = (left, right) else { return self.lose_rule(rule, scope) };
         let span = rule.left.span().to(rule.right.span());
         if !self.same_slots(&left, &right, rule) {
-            return;
+            return self.lose_rule(rule, scope);
         }
+        self.check_fill(rule, [&left, &right]);
         let direction = match rule.arrow {
             Arrow::Both => Direction::Both,
             Arrow::Right => Direction::To(SideId::Right),
@@ -60,6 +61,45 @@ impl<'a> Resolver<'a> {
                     span,
                 });
             }
+        }
+    }
+
+    /// Remembers the names of a rule that is left out, so that ties to them are not reported too.
+    fn lose_rule(&mut self, rule: &'a ast::Rule, scope: &Scope) {
+        for (side, written) in SideId::BOTH.into_iter().zip([&rule.left, &rule.right]) {
+            let terms: Vec<&'a Term> = match written {
+                RuleSide::Term(term) => vec![term],
+                RuleSide::Alternatives(terms, _) => terms.iter().collect(),
+                RuleSide::Labelled(terms, _) => terms.iter().map(|(_, t)| t).collect(),
+            };
+            for term in terms {
+                for name in self.scoped_name(&term.name, side, scope).unwrap_or_default() {
+                    let shown = self.mapping.display_template(&name.template);
+                    self.lost_names[side.index()].push(shown);
+                }
+            }
+        }
+    }
+
+    /// `fill` says what padding holds, so there must be some.
+    fn check_fill(&mut self, rule: &ast::Rule, sides: [&Slots; 2]) {
+        let fill = rule.options.iter().find(|o| matches!(o.kind, RuleOptionKind::Fill(..)));
+        let Some(fill) = fill else { return };
+        let mut layouts = sides
+            .into_iter()
+            .flat_map(Slots::values)
+            .flat_map(|slot| &slot.found)
+            .flat_map(|found| &found.stored.layouts);
+        if !layouts.any(|(_, layout)| layout.dims.iter().any(|d| d.padding().is_some())) {
+            self.error(
+                Diagnostic::error(
+                    Code::Misplaced,
+                    fill.span,
+                    "there is no padding to fill",
+                    "no layout of this rule has a `_` part",
+                )
+                .help("pad one side, as in `(rows: vocab | pad: _)`, or remove `fill`"),
+            );
         }
     }
 
@@ -97,11 +137,9 @@ impl<'a> Resolver<'a> {
 
     fn term_slots(&mut self, term: &'a Term, side: SideId, scope: &Scope) -> Option<Slots> {
         let names = self.scoped_name(&term.name, side, scope);
-        let affine = self.affine(&term.affine);
-        let dtype = match &term.cast {
-            None => Some(None),
-            Some(cast) => self.dtype(cast).map(Some),
-        };
+        // A mistake in these leaves the layouts as they are, and those may hold mistakes of their own.
+        let affine = self.affine(&term.affine).unwrap_or(Affine::IDENTITY);
+        let dtype = term.cast.as_ref().and_then(|cast| self.dtype(cast));
         let context = LayoutContext { side, actuals: None };
         match &term.content {
             TermContent::Kind(kind, arguments) => self.module_slots(term, kind, arguments, names, side),
@@ -110,7 +148,7 @@ impl<'a> Resolver<'a> {
                     TermContent::Layout(layout) => self.layouts(layout, context)?,
                     _ => Vec::new(),
                 };
-                let stored = StoredParts { layouts, affine: affine?, dtype: dtype?, span: term.span };
+                let stored = StoredParts { layouts, affine, dtype, span: term.span };
                 let found = names?.iter().map(|name| stored.named(name)).collect();
                 let slot = Slot { optional: term.optional, span: term.span, found };
                 Some(Slots::from([(None, slot)]))
@@ -139,26 +177,12 @@ impl<'a> Resolver<'a> {
             );
             return None;
         }
-        if module.formals.len() != arguments.len() {
-            let formals: Vec<&str> = module.formals.iter().map(|f| f.text.as_str()).collect();
-            self.error(
-                Diagnostic::error(
-                    Code::WrongArity,
-                    kind.span,
-                    format!(
-                        "`{}` takes {} axes, but {} are given",
-                        kind.text,
-                        module.formals.len(),
-                        arguments.len()
-                    ),
-                    format!("declared as `{}({})`", kind.text, formals.join(", ")),
-                )
-                .with(module.name.span, "declared here"),
-            );
-            return None;
-        }
         let outer = LayoutContext { side, actuals: None };
         let given: Vec<Option<Guarded<_>>> = arguments.iter().map(|a| self.factors(a, outer)).collect();
+        if module.formals.len() != arguments.len() {
+            self.wrong_arity(module, kind, arguments.len());
+            return None;
+        }
         let mut actuals = Actuals::new();
         for (formal, actual) in module.formals.iter().zip(given) {
             actuals.insert(&formal.text, actual?);
@@ -169,11 +193,8 @@ impl<'a> Resolver<'a> {
         for param in &module.params {
             let suffixes = self.expand_name(&param.name, side)?;
             let layouts = self.layouts(&param.layout, inner)?;
-            let affine = self.affine(&param.affine)?;
-            let dtype = match &param.cast {
-                None => None,
-                Some(cast) => Some(self.dtype(cast)?),
-            };
+            let affine = self.affine(&param.affine).unwrap_or(Affine::IDENTITY);
+            let dtype = param.cast.as_ref().and_then(|cast| self.dtype(cast));
             let stored = StoredParts { layouts, affine, dtype, span: term.span };
             let found = names
                 .iter()
@@ -187,6 +208,21 @@ impl<'a> Resolver<'a> {
             merge(&mut slots, Slots::from([(Some(slot), Slot { optional, span: term.span, found })]));
         }
         Some(slots)
+    }
+
+    fn wrong_arity(&mut self, module: &ast::ModuleDecl, kind: &Ident, given: usize) {
+        let formals: Vec<&str> = module.formals.iter().map(|f| f.text.as_str()).collect();
+        let axes = |n: usize| if n == 1 { "1 axis".to_owned() } else { format!("{n} axes") };
+        self.error(
+            Diagnostic::error(
+                Code::WrongArity,
+                kind.span,
+                format!("`{}` takes {}, but is given {}", kind.text, axes(formals.len()), axes(given)),
+                format!("declared as `{}({})`", kind.text, formals.join(", ")),
+            )
+            .with(module.name.span, "declared here")
+            .help("an axis made of several is written in parentheses: `(heads head_dim)`"),
+        );
     }
 
     /// `[d] * 2 + 1`: read from left to right, the value that both sides share.
@@ -237,6 +273,7 @@ impl<'a> Resolver<'a> {
             return false;
         }
         let mut same = true;
+        let mut suggested: Vec<String> = Vec::new();
         for (here, there, side) in [(left, right, SideId::Left), (right, left, SideId::Right)] {
             for (name, slot) in here {
                 if there.contains_key(name) {
@@ -244,6 +281,9 @@ impl<'a> Resolver<'a> {
                 }
                 same = false;
                 let name = name.clone().unwrap_or_default();
+                if suggested.contains(&name) {
+                    continue;
+                }
                 let other_span = if side == SideId::Left { rule.right.span() } else { rule.left.span() };
                 let which = if side == SideId::Left { "left" } else { "right" };
                 let mut diagnostic = Diagnostic::error(
@@ -254,8 +294,14 @@ impl<'a> Resolver<'a> {
                 )
                 .with(other_span, format!("this one has no `{name}`"));
                 let others: Vec<&str> = there.keys().flatten().map(String::as_str).collect();
-                diagnostic = match nearest(&name, others.iter().copied()) {
-                    Some(near) => diagnostic.help(format!("did you mean `{near}`? A module can say so: `{name}: {near} […]`")),
+                let unpaired = others.iter().copied().filter(|o| !here.contains_key(&Some((*o).to_owned())));
+                diagnostic = match nearest(&name, unpaired) {
+                    Some(near) => {
+                        suggested.push(near.to_owned());
+                        diagnostic.help(format!(
+                            "did you mean `{near}`? If it is really called so there, write `{name}: {near} […]`"
+                        ))
+                    }
                     None => diagnostic.help(format!(
                         "use modules with the same parameters; one that is called otherwise is written `{name}: ITS_NAME […]`"
                     )),

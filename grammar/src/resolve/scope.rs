@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::layout::Layout;
 use crate::mapping::{ChoiceId, Drop, Emit, EmitValue, Guard, SideId, Tie};
 use crate::resolve::layout::LayoutContext;
+use crate::template::Part;
 use crate::value::Pattern;
 
 /// What an item inherits from around it.
@@ -37,12 +38,15 @@ impl<'a> Resolver<'a> {
                 Item::Side(_) | Item::Config(_) | Item::Module(_) | Item::Layout(_) | Item::Repr(_)
                     if scope.nested =>
                 {
-                    self.error(Diagnostic::error(
-                        Code::Misplaced,
-                        item.span(),
-                        "a declaration stands among nested rules",
-                        "declarations stand at the top of the file",
-                    ));
+                    self.error(
+                        Diagnostic::error(
+                            Code::Misplaced,
+                            item.span(),
+                            "a declaration stands among nested rules",
+                            "declarations stand at the top of the file",
+                        )
+                        .help("move it out of the braces around it"),
+                    );
                 }
                 Item::Side(_) | Item::Config(_) | Item::Module(_) | Item::Layout(_) | Item::Repr(_) => {}
                 // Converting weights does not run the model.
@@ -68,6 +72,20 @@ impl<'a> Resolver<'a> {
         scope: &Scope,
     ) -> Option<Vec<Expanded>> {
         let names = self.expand_name(name, side)?;
+        if names.iter().any(|n| n.template.parts.iter().any(|p| matches!(p, Part::Rank(..)))) {
+            self.error(
+                Diagnostic::error(
+                    Code::Misplaced,
+                    name.span,
+                    "a rank's number stands in the name of a parameter",
+                    "rules are written for the whole parameter, whichever rank holds it",
+                )
+                .help(
+                    "keep the number in `parameters` of the `side` block, and write `@RANK` at an axis here",
+                ),
+            );
+            return None;
+        }
         if name.absolute {
             if scope.prefixes[side.index()].iter().any(|p| !p.template.parts.is_empty()) {
                 self.error(
@@ -90,7 +108,7 @@ impl<'a> Resolver<'a> {
     fn resolve_scope(&mut self, rule: &'a ast::Rule, body: &'a [Item], scope: &Scope) {
         let mut problem = None;
         if rule.arrow != Arrow::Both {
-            problem = Some((rule.arrow_span, "a scope goes both ways; its rules say which way they go"));
+            problem = Some((rule.arrow_span, "write `<=>`; the rules inside say which way they go"));
         }
         if let Some(option) = rule.options.first() {
             problem = Some((option.span, "this belongs to the rules inside"));
@@ -115,11 +133,30 @@ impl<'a> Resolver<'a> {
         if let Ok([Some(left), Some(right)]) = <[_; 2]>::try_from(prefixes) {
             let inner = Scope { prefixes: [left, right], nested: true, ..scope.clone() };
             self.resolve_items(body, &inner);
+        } else {
+            self.resolve_lost_items(body, scope);
         }
     }
 
+    /// Finds the mistakes inside a scope or branch that is broken itself, and keeps none of its rules.
+    fn resolve_lost_items(&mut self, items: &'a [Item], scope: &Scope) {
+        let m = &self.mapping;
+        let (rules, drops, emits, ties) = (m.rules.len(), m.drops.len(), m.emits.len(), m.ties.len());
+        self.lost_scope = true;
+        self.resolve_items(items, &Scope { nested: true, ..scope.clone() });
+        self.mapping.rules.truncate(rules);
+        self.mapping.drops.truncate(drops);
+        self.mapping.emits.truncate(emits);
+        self.mapping.ties.truncate(ties);
+    }
+
     fn resolve_when(&mut self, when: &'a ast::When, scope: &Scope) {
-        let Some(condition) = self.resolve_expr(&when.condition, None) else { return };
+        let Some(condition) = self.resolve_expr(&when.condition, None) else {
+            for items in std::iter::once(&when.then).chain(&when.otherwise) {
+                self.resolve_lost_items(items, scope);
+            }
+            return;
+        };
         let at = when.condition.span;
         let choice = self.choice(condition, vec![Pattern::truth(at), Pattern::any(at)], when.span);
         let branches = [Some(&when.then), when.otherwise.as_ref()];
@@ -134,7 +171,10 @@ impl<'a> Resolver<'a> {
         let on = self.resolve_expr(&choice.scrutinee, None);
         let patterns: Vec<&ast::Pattern> = choice.arms.iter().map(|(p, _)| p).collect();
         let patterns = self.resolve_patterns(&patterns);
-        let Some(on) = on else { return };
+        let Some(on) = on else {
+            choice.arms.iter().for_each(|(_, items)| self.resolve_lost_items(items, scope));
+            return;
+        };
         let id = self.choice(on, patterns, choice.span);
         for (branch, (_, items)) in choice.arms.iter().enumerate() {
             if let Some(inner) = scope.branch(id, branch) {
@@ -296,13 +336,18 @@ impl<'a> Resolver<'a> {
             .map(|s| self.mapping.display_template(&s.name))
             .collect();
         let written = self.source.slice(tie.of.span).to_owned();
+        let lost: Vec<String> = sides.iter().flat_map(|s| self.lost_names[s.index()].clone()).collect();
+        // A rule that was left out may well have had this parameter; one mistake is told once.
+        if self.lost_scope || lost.iter().any(|name| written.starts_with(name.as_str())) {
+            return;
+        }
         let mut diagnostic = Diagnostic::error(
             Code::UnknownTie,
             tie.of.span,
             format!("no rule has a parameter `{written}`"),
             "a copy is tied to a parameter of a rule that stands before it",
         );
-        if let Some(near) = nearest(&written, names.iter().map(String::as_str)) {
+        if let Some(near) = nearest(&written, names.iter().chain(&lost).map(String::as_str)) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         }
         self.error(diagnostic);
@@ -319,6 +364,10 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let known: Vec<&str> = self.modules.keys().copied().collect();
+        let near = nearest(&name.text, known.iter().copied());
+        if near.is_none() && !self.first_report(Code::UnknownModule, &name.text) {
+            return None;
+        }
         let mut diagnostic = Diagnostic::error(
             Code::UnknownModule,
             name.span,
@@ -326,10 +375,10 @@ impl<'a> Resolver<'a> {
             if known.is_empty() {
                 "no modules are declared".to_owned()
             } else {
-                format!("declared are {}", known.join(", "))
+                format!("the modules are {}", known.join(", "))
             },
         );
-        diagnostic = match nearest(&name.text, known) {
+        diagnostic = match near {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => {
                 diagnostic.help(format!("declare it: `module {}(out, in) {{ weight [out in] }}`", name.text))

@@ -33,20 +33,54 @@ impl<'a> Resolver<'a> {
             }
         }
         for (side, block) in blocks {
+            self.check_entries_given_once(&block.entries);
             for entry in &block.entries {
                 self.resolve_side_entry(side, entry);
             }
         }
     }
 
+    fn check_entries_given_once(&mut self, entries: &[SideEntry]) {
+        for (i, entry) in entries.iter().enumerate() {
+            let word = match &entry.kind {
+                SideEntryKind::Parameters(_) => "parameters",
+                SideEntryKind::Documents(_) => "documents",
+                SideEntryKind::DType(_) => "dtype",
+                SideEntryKind::Format(_) => "format",
+                SideEntryKind::Detect(_) => "detect",
+                SideEntryKind::Rank { .. } | SideEntryKind::Drop(_) => continue,
+            };
+            let same =
+                |e: &&SideEntry| std::mem::discriminant(&e.kind) == std::mem::discriminant(&entry.kind);
+            let Some(first) = entries[..i].iter().find(same) else { continue };
+            let help = match word {
+                "dtype" | "format" => "keep one of them",
+                _ => "write one line, with commas between what it lists",
+            };
+            self.error(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    entry.span,
+                    format!("this side has two `{word}` lines"),
+                    "given again here",
+                )
+                .with(first.span, "first given here")
+                .help(help),
+            );
+        }
+    }
+
     fn declare_rank(&mut self, side: SideId, name: &Ident, places: &[Ident]) {
         if self.mapping.ranks.iter().any(|r| r.name == name.text && r.side == side) {
-            self.error(Diagnostic::error(
-                Code::DuplicateName,
-                name.span,
-                format!("the rank axis `{}` is declared twice", name.text),
-                "declared again here",
-            ));
+            self.error(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    name.span,
+                    format!("the rank axis `{}` is declared twice", name.text),
+                    "declared again here",
+                )
+                .help("list its places in one line: `rank tp = args.one | args.other else 1`"),
+            );
             return;
         }
         let places = places.iter().map(|p| p.text.clone()).collect();

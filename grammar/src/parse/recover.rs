@@ -1,0 +1,112 @@
+//! Going on after a syntax error: items at the top of the file are parsed one by one, each in its place.
+
+use std::ops::Range;
+
+use super::error::KEYWORDS;
+use super::parse_file;
+use crate::ast::File;
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::source::Source;
+
+/// More syntax errors than anyone reads about at once.
+const MAX_ERRORS: usize = 10;
+
+/// Words that begin a declaration. Without it, what the rest of the file says cannot be judged.
+const DECLARATIONS: [&str; 8] = ["mapping", "side", "config", "module", "layout", "repr", "model", "fn"];
+
+/// Parses a file and finds the syntax errors of each item. The tree is that of the items without one, and is
+/// absent where a declaration has one.
+pub(crate) fn parse_recovering(source: &Source) -> (Option<File>, Vec<Diagnostic>) {
+    let whole = match parse_file(source) {
+        Ok(file) => return (Some(file), Vec::new()),
+        Err(error) => *error,
+    };
+    let text = source.text();
+    let items = items(text);
+    let parse = |keep: &dyn Fn(usize) -> bool| {
+        let kept = items.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, item)| item.clone());
+        parse_file(&Source::new(source.name(), &only(text, kept)))
+    };
+    // Everything after the first line depends on it.
+    if parse(&|i| i == 0).is_err() {
+        return (None, vec![whole]);
+    }
+    let mut broken = Vec::new();
+    let mut errors = Vec::new();
+    for item in 1..items.len() {
+        if let Err(error) = parse(&|i| i == 0 || i == item) {
+            broken.push(item);
+            errors.push(*error);
+        }
+    }
+    // No item is wrong alone, so they were not told apart rightly.
+    if errors.is_empty() {
+        return (None, vec![whole]);
+    }
+    errors.truncate(MAX_ERRORS);
+    let judged = broken.iter().all(|i| !is_declaration(&text[items[*i].clone()]));
+    let file = if judged { parse(&|i| !broken.contains(&i)).ok() } else { None };
+    (file, errors)
+}
+
+/// The text with all but these parts blank, so that every byte keeps its place.
+fn only(text: &str, kept: impl Iterator<Item = Range<usize>>) -> String {
+    let blank = |range: Range<usize>| {
+        text[range].bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }).collect::<String>()
+    };
+    let mut result = String::with_capacity(text.len());
+    for part in kept {
+        result.push_str(&blank(result.len()..part.start));
+        result.push_str(&text[part]);
+    }
+    result.push_str(&blank(result.len()..text.len()));
+    result
+}
+
+/// The items of a file, from the line that each begins on to the next one's. An item begins at the margin;
+/// inside braces that are open, only after lines that are indented, since the braces may have been forgotten.
+fn items(text: &str) -> Vec<Range<usize>> {
+    let mut starts: Vec<usize> = Vec::new();
+    let mut open: Vec<char> = Vec::new();
+    let mut indented = false;
+    // Whether the line before ended in a brace: others belong to names.
+    let mut body = false;
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let code = line.split("//").next().unwrap_or_default();
+        let margin = code.starts_with(|c: char| c.is_alphanumeric() || "_/{(\"*#;@".contains(c));
+        let inside = body && open.last() == Some(&'{') && !indented;
+        let goes_on = ["else", "fill", "on", "replicas", "as"].iter().any(|w| first_word(code) == *w);
+        if margin && !inside && !goes_on {
+            starts.push(offset);
+            open.clear();
+        }
+        if !code.trim().is_empty() {
+            indented = code.starts_with(char::is_whitespace);
+            body = code.trim_end().ends_with('{') || (body && !indented);
+        }
+        for c in code.chars() {
+            match c {
+                '(' | '[' | '{' => open.push(c),
+                ')' | ']' | '}' => {
+                    open.pop();
+                }
+                _ => {}
+            }
+        }
+        offset += line.len();
+    }
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+}
+
+fn first_word(text: &str) -> &str {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    &text[..end]
+}
+
+fn is_declaration(item: &str) -> bool {
+    let word = first_word(item);
+    let meant = if KEYWORDS.contains(&word) { Some(word) } else { nearest(word, KEYWORDS.iter().copied()) };
+    DECLARATIONS.contains(&word) || meant.is_some_and(|m| DECLARATIONS.contains(&m))
+}
