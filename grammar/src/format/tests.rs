@@ -83,6 +83,12 @@ fn only_what_does_not_parse_is_refused() {
 }
 
 #[test]
+fn a_config_value_may_begin_with_a_place() {
+    let text = "mapping a : b <=> c\nconfig {\n    x = p or q\n    y = p and q\n    z = p < q\n}\n";
+    assert_eq!(formatted(text), text);
+}
+
+#[test]
 fn comments_after_an_operator_are_not_part_of_it() {
     let text = "mapping a : b <=> c\nconfig { x = 1 < // less\n y x = 1 - // minus\n 2 } layout q = (a | _ // pad\n )";
     insta::assert_snapshot!(formatted(text));

@@ -44,21 +44,18 @@ impl Noisy {
             180..=199 => self.text.push('\n'),
             200..=214 => self.text.push_str("\n \n\n\t"),
             215..=224 => self.text.push_str("\t\r\n"),
-            kind => {
-                let before = [" ", "\n", "\n\n\n", "  "][usize::from(draw() % 4)];
-                let slashes = ["//", "///", "//!", "////"][usize::from(draw() % 4)];
-                let rest =
-                    ["", " \"open", " {([", " // twice", " ü  \t", "})]", "^~"][usize::from(draw() % 7)];
-                let comment = format!("{slashes} c{};{rest}", self.comments.len());
-                self.text.push_str(before);
-                self.text.push_str(&comment);
-                self.text.push('\n');
-                self.comments.push(comment.trim_end().to_owned());
-                if kind % 3 == 0 {
-                    self.gap(false, draw);
-                }
-            }
+            kind => (0..=kind % 3).for_each(|_| self.comment(draw)),
         }
+    }
+
+    fn comment(&mut self, draw: &mut impl FnMut() -> u8) {
+        let mut pick = |texts: &[&'static str]| texts[usize::from(draw()) % texts.len()];
+        let before = pick(&[" ", "\n", "\n\n\n", "  "]);
+        let slashes = pick(&["//", "///", "//!", "////"]);
+        let rest = pick(&["", " \"open", " {([", " // twice", " ü  \t", "})]", "^~"]);
+        let comment = format!("{slashes} c{};{rest}", self.comments.len());
+        self.text.push_str(&format!("{before}{comment}\n"));
+        self.comments.push(comment.trim_end().to_owned());
     }
 }
 
