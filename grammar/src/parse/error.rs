@@ -46,6 +46,7 @@ pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) ->
     {
         return diagnostic;
     }
+    let at = whole_sign(text, at);
     let found = found_token(text.get(at..).unwrap_or(""));
     let place = Span::new(at, at + found.len());
     let mut diagnostic = match found {
@@ -101,6 +102,15 @@ pub(super) const KEYWORDS: &[&str] = &[
     "require",
     "note",
 ];
+
+/// The parser may have taken `<` of `<->` for a comparison and stopped in the middle of the sign.
+fn whole_sign(text: &str, at: usize) -> usize {
+    let sign = |c: char| ARROW_CHARACTERS.contains(c);
+    match (text.get(..at), text.get(at..)) {
+        (Some(before), Some(rest)) if rest.starts_with(sign) => before.trim_end_matches(sign).len(),
+        _ => at,
+    }
+}
 
 pub(super) fn found_token(rest: &str) -> &str {
     let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());

@@ -46,9 +46,8 @@ pub(super) fn word_before(text: &str, at: usize, rules: &[Rule]) -> Option<Diagn
     }
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     // At the beginning of a line the word at fault is the one found, elsewhere the one before it.
-    let start =
-        if first == at { at } else { end - before[..end].chars().rev().take_while(|c| is_word(*c)).count() };
-    if start < line || !text.is_char_boundary(start) {
+    let start = if first == at { at } else { before[..end].trim_end_matches(is_word).len() };
+    if start < line {
         return None;
     }
     let word = found_token(&text[start..]);
@@ -108,13 +107,16 @@ pub(super) fn help(found: &str, rules: &[Rule]) -> Option<String> {
     let in_layout = any(&[Rule::dim, Rule::axis, Rule::group, Rule::arm]);
     let arrow = !found.is_empty() && found.chars().all(|c| ARROW_CHARACTERS.contains(c));
     let text = match found {
-        _ if arrow && rules.contains(&Rule::arrow) => {
+        _ if arrow && (rules.contains(&Rule::arrow) || found.contains("->") || found.contains('~')) => {
             "the arrows are `<=>` both ways, `=>` to the right and `<=` to the left"
         }
         "=" if rules.contains(&Rule::body) => "equality is written `==`",
         "," if in_layout => "axes stand side by side, without commas: `[out in]`",
         "," if rules.contains(&Rule::labelled_term) => "parameters stand side by side, without commas",
         "|" if in_layout => "parts stand in parentheses: `[(q | k | v) hidden]`",
+        _ if found.starts_with(|c: char| c.is_alphabetic() && !c.is_ascii()) => {
+            "names are made of `a` to `z`, digits and `_`; other letters in a parameter's name stand in double quotes"
+        }
         ";" => "nothing stands between items; leave it out",
         "#" => "comments begin with `//`",
         _ => return nearest(found, KEYWORDS.iter().copied()).map(|near| format!("did you mean `{near}`?")),
