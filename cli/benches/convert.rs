@@ -14,7 +14,8 @@ const ROUNDS: usize = 9;
 
 fn main() {
     let keep = std::env::args().skip_while(|a| a != "--keep").nth(1).map(PathBuf::from);
-    let scratch = tempfile::tempdir_in(keep.as_deref().unwrap_or(Path::new("."))).expect("a scratch directory");
+    let scratch =
+        tempfile::tempdir_in(keep.as_deref().unwrap_or(Path::new("."))).expect("a scratch directory");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores; medians of {ROUNDS} rounds, files in the page cache");
     compare_with_cp(scratch.path());
@@ -76,7 +77,8 @@ fn many_small(scratch: &Path) {
         let (count, time) = (layers * 12 + 4, median(&mut times));
         print!("{count} small parameters: {time:.3} s, peak anonymous memory {peak} KiB");
         if let Some((fewer, before)) = last {
-            let more = f64::from(u32::try_from(count).unwrap_or(0)) / f64::from(u32::try_from(fewer).unwrap_or(1));
+            let more =
+                f64::from(u32::try_from(count).unwrap_or(0)) / f64::from(u32::try_from(fewer).unwrap_or(1));
             print!("; {more:.1} times as many took {:.1} times as long", time / before);
         }
         println!();

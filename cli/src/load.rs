@@ -114,7 +114,8 @@ fn choose_mapping(
         0 => {
             let shipped: Vec<&str> = SHIPPED.iter().map(|m| m.name).collect();
             let first: Vec<&str> = checkpoint.tensors().iter().take(4).map(|t| t.name.as_str()).collect();
-            let holds = if first.is_empty() { "no tensors".to_owned() } else { format!("{}, …", first.join(", ")) };
+            let holds =
+                if first.is_empty() { "no tensors".to_owned() } else { format!("{}, …", first.join(", ")) };
             Err(Failure::new(format_args!(
                 "no shipped mapping fits {}, which holds {holds}; shipped are {}; give a mapping of your own with --mapping FILE",
                 checkpoint.file(),
@@ -142,16 +143,18 @@ fn wrong_checkpoint(mapping: &Mapping, checkpoint: &Checkpoint) -> Diagnostics {
     let mut diagnostic = Diagnostic::without_place(Code::WrongCheckpoint, message);
     for side in &mapping.sides {
         for ways in &side.detect {
-            let names: Vec<String> = ways.iter().map(|t| format!("`{}`", mapping.display_template(t))).collect();
-            diagnostic = diagnostic.note(format!("a checkpoint of side `{}` has {}", side.name, names.join(" or ")));
+            let names: Vec<String> =
+                ways.iter().map(|t| format!("`{}`", mapping.display_template(t))).collect();
+            diagnostic =
+                diagnostic.note(format!("a checkpoint of side `{}` has {}", side.name, names.join(" or ")));
         }
     }
-    let first: Vec<String> =
-        checkpoint.tensors().iter().take(4).map(|t| format!("`{}`", t.name)).collect();
+    let first: Vec<String> = checkpoint.tensors().iter().take(4).map(|t| format!("`{}`", t.name)).collect();
     diagnostic = match first.as_slice() {
         [] => diagnostic.note("it holds no tensors"),
         names => diagnostic.note(format!("it holds {}, …", names.join(", "))),
     };
-    diagnostics.push(diagnostic.help("choose another mapping with `--mapping`, or say the side with `--from`"));
+    diagnostics
+        .push(diagnostic.help("choose another mapping with `--mapping`, or say the side with `--from`"));
     diagnostics
 }

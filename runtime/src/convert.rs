@@ -6,11 +6,11 @@ use transship_grammar as grammar;
 
 use grammar::{Diagnostic, Diagnostics, Mapping, SideId};
 
+use crate::Checkpoint;
 use crate::bind::{BindOptions, Binding};
 use crate::engine;
 use crate::output::{self, OutputError, SmallFile};
 use crate::plan::{Check, Plan, PlanOptions};
-use crate::Checkpoint;
 
 /// Why a conversion failed. Nothing of it is left on the disk then.
 #[derive(Debug, thiserror::Error)]
@@ -112,9 +112,9 @@ impl Plan<'_> {
 }
 
 fn differs(check: &Check<'_>, place: &str) -> Diagnostic {
-    Diagnostic::error(check.code, check.span, check.message.clone(), "said here")
-        .note(place)
-        .help("the mapping takes them to be one parameter; if they are two, a copy of the mapping must name both")
+    Diagnostic::error(check.code, check.span, check.message.clone(), "said here").note(place).help(
+        "the mapping takes them to be one parameter; if they are two, a copy of the mapping must name both",
+    )
 }
 
 fn tokenizer_files(path: &Path) -> Result<Vec<SmallFile>, ConvertError> {

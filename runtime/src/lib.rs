@@ -17,7 +17,6 @@ mod storage;
 mod tensor;
 mod torch;
 
-
 pub use archive::{ArchiveError, Packing};
 pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side};
 pub use checkpoint::{Checkpoint, Format, FormatKind, OpenCause, OpenError, OpenOptions};

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use transship::grammar::{Mapping, SideId, Source, Style, check, render};
-use transship::{BaseConfig, Checkpoint, ConvertError, ConvertOptions, Setting, convert, detect_side, output};
+use transship::{
+    BaseConfig, Checkpoint, ConvertError, ConvertOptions, Setting, convert, detect_side, output,
+};
 
 use crate::oracle::{assert_same_config, assert_same_tensors, data, is_mask_buffer, read_json, read_tensors};
 

@@ -46,7 +46,12 @@ fn describe(checkpoint: &Checkpoint, tensor: &Tensor) -> String {
     }
     let storage = checkpoint.storage(tensor);
     if storage.is_shared() {
-        text.push_str(&format!("  at {} of storage {}, shared by {}", tensor.offset, storage.key, storage.tensors.len()));
+        text.push_str(&format!(
+            "  at {} of storage {}, shared by {}",
+            tensor.offset,
+            storage.key,
+            storage.tensors.len()
+        ));
     }
     text
 }

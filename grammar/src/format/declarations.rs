@@ -97,8 +97,9 @@ impl Printer<'_> {
         });
         let source = value.map_or_else(nothing, |value| Doc::Cat(vec![Doc::text("= "), value]));
         let target = field.target.as_ref();
-        let target = target
-            .map_or_else(nothing, |(arrow, _, place)| Doc::text(format!("{} {}", arrow.symbol(), place.text)));
+        let target = target.map_or_else(nothing, |(arrow, _, place)| {
+            Doc::text(format!("{} {}", arrow.symbol(), place.text))
+        });
         let default = field.default.as_ref();
         let default = default.map_or_else(nothing, |v| Doc::Cat(vec![Doc::text("else "), self.expr(v)]));
         let mut broken = vec![name.clone()];

@@ -113,7 +113,8 @@ impl Binding<'_> {
     fn check_settings(&self, settings: &[Setting], diagnostics: &mut Diagnostics) {
         let known: Vec<&str> = self.mapping.config.fields.iter().map(|f| f.name.as_str()).collect();
         for setting in settings.iter().filter(|s| !known.contains(&s.name.as_str())) {
-            let message = format!("the mapping `{}` has no config value `{}`", self.mapping.name, setting.name);
+            let message =
+                format!("the mapping `{}` has no config value `{}`", self.mapping.name, setting.name);
             let mut diagnostic = Diagnostic::without_place(Code::UnknownSetting, message)
                 .note(format!("it has {}", known.join(", ")));
             if let Some(near) = nearest(&setting.name, known.iter().copied()) {

@@ -165,9 +165,10 @@ impl<'a> Binding<'a> {
 
     /// Whether a guard could hold for some coordinates.
     pub(crate) fn may_hold(&self, guard: &Guard) -> bool {
-        guard.0.iter().all(|(choice, branch)| {
-            self.branches[choice.index()].is_none_or(|taken| taken == *branch)
-        })
+        guard
+            .0
+            .iter()
+            .all(|(choice, branch)| self.branches[choice.index()].is_none_or(|taken| taken == *branch))
     }
 
     /// The first and one past the last coordinate of an index axis.

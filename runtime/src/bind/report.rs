@@ -141,7 +141,8 @@ impl Binding<'_> {
 
     fn report_missing(&self, missing: &[Missing], diagnostics: &mut Diagnostics) {
         let gaps = self.gaps(missing);
-        let rest: Vec<&Missing> = missing.iter().filter(|m| !m.key.iter().any(|c| gaps.contains_key(c))).collect();
+        let rest: Vec<&Missing> =
+            missing.iter().filter(|m| !m.key.iter().any(|c| gaps.contains_key(c))).collect();
         let Some(first) = rest.first() else { return };
         let count = rest.len();
         let message = match count {
@@ -150,8 +151,13 @@ impl Binding<'_> {
         };
         let mut diagnostic =
             Diagnostic::error(Code::MissingParameter, first.span, message, "this rule needs it");
-        let unmapped: Vec<&str> =
-            self.claims.unmapped.iter().take(1000).map(|t| self.checkpoint.tensors()[*t].name.as_str()).collect();
+        let unmapped: Vec<&str> = self
+            .claims
+            .unmapped
+            .iter()
+            .take(1000)
+            .map(|t| self.checkpoint.tensors()[*t].name.as_str())
+            .collect();
         for line in fold(&rest) {
             diagnostic = diagnostic.note(line);
         }
@@ -159,10 +165,12 @@ impl Binding<'_> {
         let unsupported = self.checkpoint.unsupported().iter().find(|u| u.name == first.name);
         diagnostic = match (unsupported, nearest(&first.name, unmapped)) {
             (Some(u), _) => diagnostic.help(format!("it is there, but {}", u.reason())),
-            (None, Some(near)) => diagnostic.help(format!("the checkpoint has `{near}`: is that the same parameter?")),
-            (None, None) => {
-                diagnostic.help("`transship inspect` lists what the file holds; it may be incomplete or of another model")
+            (None, Some(near)) => {
+                diagnostic.help(format!("the checkpoint has `{near}`: is that the same parameter?"))
             }
+            (None, None) => diagnostic.help(
+                "`transship inspect` lists what the file holds; it may be incomplete or of another model",
+            ),
         };
         diagnostics.push(diagnostic);
     }
@@ -218,8 +226,13 @@ impl Binding<'_> {
             match require.condition.evaluate(&env) {
                 Ok(value) if value.is_true() => {}
                 Ok(_) => diagnostics.push(
-                    Diagnostic::error(Code::RequirementFailed, require.span, require.message.clone(), "required here")
-                        .note(format!("in {}", self.file())),
+                    Diagnostic::error(
+                        Code::RequirementFailed,
+                        require.span,
+                        require.message.clone(),
+                        "required here",
+                    )
+                    .note(format!("in {}", self.file())),
                 ),
                 Err(error) => diagnostics.push(self.evaluation_error(&error, require.span)),
             }
@@ -317,9 +330,7 @@ fn ranges(numbers: &[u64]) -> String {
             _ => parts.push((n, n)),
         }
     }
-    let text: Vec<String> = parts
-        .iter()
-        .map(|(a, b)| if a == b { a.to_string() } else { format!("{a} to {b}") })
-        .collect();
+    let text: Vec<String> =
+        parts.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a} to {b}") }).collect();
     text.join(", ")
 }

@@ -107,9 +107,7 @@ impl Binding<'_> {
 
     fn origin(&self, equation: &Equation) -> Origin {
         match &equation.origin {
-            EquationOrigin::Written(span) => {
-                Origin::Equation(self.mapping.source.slice(*span).to_owned())
-            }
+            EquationOrigin::Written(span) => Origin::Equation(self.mapping.source.slice(*span).to_owned()),
             EquationOrigin::Stored(stored) => match stored.from {
                 Evidence::Dimension { tensor, .. } => {
                     let tensor = &self.checkpoint.tensors()[tensor];
@@ -265,7 +263,8 @@ impl Binding<'_> {
         });
         match doubtful {
             Some(name) => format!("if the config is wrong, give the right one with `--set {name}=VALUE`"),
-            None => "the tensors contradict one another: the file is damaged, or of another architecture".to_owned(),
+            None => "the tensors contradict one another: the file is damaged, or of another architecture"
+                .to_owned(),
         }
     }
 
@@ -295,7 +294,8 @@ impl Binding<'_> {
             "by this layout",
         )
         .note(self.describe(equation));
-        self.with_sources(diagnostic, equation)
-            .help(format!("give the right number with `--set {name}=N`; `--set {name}={stored}` keeps all that is stored"))
+        self.with_sources(diagnostic, equation).help(format!(
+            "give the right number with `--set {name}=N`; `--set {name}={stored}` keeps all that is stored"
+        ))
     }
 }

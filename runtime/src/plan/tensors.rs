@@ -193,8 +193,11 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
         let alias = &binding.checkpoint.tensors()[*number];
         let original = full_name(binding.mapping, binding.from, &tie.of, holes)
             .and_then(|name| binding.checkpoint.tensor(&name));
-        let Some(original) = original.filter(|_| binding.holds(&tie.guard, &sorted_key(holes))) else { continue };
-        let same_view = (alias.storage, alias.offset, &alias.strides) == (original.storage, original.offset, &original.strides);
+        let Some(original) = original.filter(|_| binding.holds(&tie.guard, &sorted_key(holes))) else {
+            continue;
+        };
+        let same_view = (alias.storage, alias.offset, &alias.strides)
+            == (original.storage, original.offset, &original.strides);
         let message = format!("`{}` must be the same as `{}`, but it is not", alias.name, original.name);
         if alias.shape != original.shape || alias.dtype != original.dtype {
             diagnostics.push(broken_tie(&message, tie.span).note(format!(
@@ -238,7 +241,9 @@ fn notes(binding: &Binding<'_>, targets: &[Target<'_>]) -> Vec<String> {
         }
     }
     for ((from, to), count) in casts {
-        notes.push(format!("{count} parameters are rounded from {from} to {to}; the other way back will not undo it"));
+        notes.push(format!(
+            "{count} parameters are rounded from {from} to {to}; the other way back will not undo it"
+        ));
     }
     if binding.claims.outside > 0 {
         let count = binding.claims.outside;
