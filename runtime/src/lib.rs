@@ -31,3 +31,8 @@ pub use torch::TorchError;
 
 /// The mapping language.
 pub use transship_grammar as grammar;
+
+/// The README's code is compiled with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
