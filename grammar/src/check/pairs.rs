@@ -66,6 +66,12 @@ fn check_layouts(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
     ranges(mapping, rule)
 }
 
+/// A layout of a module is shown where the module is used: there it can be changed for this rule alone.
+fn shown_at(stored: &Stored, layout: &Layout) -> Span {
+    let inside = stored.span.start <= layout.span.start && layout.span.end <= stored.span.end;
+    if inside { layout.span } else { stored.span }
+}
+
 /// The boxes of one side in one era, under each guard that can hold together with `outer`.
 fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)> {
     type Chosen<'m> = (&'m Entry, &'m Stored, &'m Layout);
@@ -103,7 +109,7 @@ fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)>
             .map(|b| {
                 let mut labels = b.labels;
                 labels.extend(entry.labels.iter().cloned());
-                Piece { labels, axes: [in_name.clone(), b.axes].concat(), span: layout.span }
+                Piece { labels, axes: [in_name.clone(), b.axes].concat(), span: shown_at(stored, layout) }
             })
             .collect()
     };
