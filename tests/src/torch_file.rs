@@ -16,8 +16,12 @@ pub enum Dtype {
     F32,
     /// 16-bit float.
     F16,
+    /// Upper half of a 32-bit float.
+    BF16,
     /// 64-bit integer.
     I64,
+    /// Pair of 32-bit floats.
+    C64,
 }
 
 impl Dtype {
@@ -25,15 +29,17 @@ impl Dtype {
         match self {
             Dtype::F32 => "FloatStorage",
             Dtype::F16 => "HalfStorage",
+            Dtype::BF16 => "BFloat16Storage",
             Dtype::I64 => "LongStorage",
+            Dtype::C64 => "ComplexFloatStorage",
         }
     }
 
     fn size(self) -> usize {
         match self {
             Dtype::F32 => 4,
-            Dtype::F16 => 2,
-            Dtype::I64 => 8,
+            Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::I64 | Dtype::C64 => 8,
         }
     }
 }
