@@ -215,6 +215,7 @@ impl<'a> Instance<'_, 'a> {
                 code: Code::BroadcastDiffers,
                 message: format!("the copies of `{}` along `{name}` are not all the same", f.tensor.name),
                 span: axis.axis.span,
+                file: self.binding.checkpoint.file(),
             });
         }
     }

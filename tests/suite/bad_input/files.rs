@@ -108,7 +108,6 @@ fn directories() {
     workplace.put("dist/iter_0000100/common.pt", "");
     workplace.put("dist/latest_checkpointed_iteration.txt", "100");
     refused!("distributed_checkpoint", workplace, &["@dist"]);
-    refused!("distributed_checkpoint_file", workplace, &["@dist/iter_0000100/__0_0.distcp"]);
     workplace.put("stale/latest_checkpointed_iteration.txt", "200");
     workplace.put("stale/iter_0000100/mp_rank_00/model_optim_rng.pt", "");
     refused!("iteration_missing", workplace, &["@stale"]);

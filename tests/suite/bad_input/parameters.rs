@@ -95,8 +95,10 @@ fn shapes() {
 
 #[test]
 fn dtypes() {
-    let integers = changed(|made| made.put("layers.0.input_layernorm.weight", Dtype::I64, &[24]));
-    refused!("integers_cannot_be_cast", integers, &["@model.pt", "--dtype", "f16", "--set", "legacy_buffers=true", "--threads", "1"]);
+    let integers = changed(|made| made.put("final_layernorm.weight", Dtype::I64, &[24]));
+    let mapping = transship_mappings::shipped("megatron_gpt2").expect("it is shipped").text;
+    integers.put("cast.mapping", mapping.replace("weight [dim] ", "weight [dim] as f16 "));
+    refused!("integers_cannot_be_cast", integers, &["@model.pt", "--mapping", "@cast.mapping"]);
     let complex = changed(|made| made.put("layers.0.input_layernorm.weight", Dtype::C64, &[24]));
     refused!("complex", complex, MODEL);
 }

@@ -48,7 +48,7 @@ fn mappings() {
     workplace.put("binary.mapping", b"mapping \xff\xfe");
     refused!("mapping_no_text", workplace, &["@model.pt", "--mapping", "@binary.mapping"]);
     let shipped = transship_mappings::shipped("megatron_gpt2").expect("it is shipped").text;
-    workplace.put("typo.mapping", shipped.replace("heads head_dim)), hidden)", "heads hed_dim)), hidden)"));
+    workplace.put("typo.mapping", shipped.replace("heads head_dim), hidden)", "heads hed_dim), hidden)"));
     refused!("mapping_with_a_mistake", workplace, &["@model.pt", "--mapping", "@typo.mapping"]);
     workplace.put(
         "repr.mapping",
