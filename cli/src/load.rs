@@ -125,8 +125,7 @@ fn choose_mapping(
         0 if !likely.is_empty() => Err(Failure::rendered(likely.concat())),
         0 => {
             let shipped: Vec<&str> = SHIPPED.iter().map(|m| m.name).collect();
-            let first: Vec<&str> = checkpoint.tensors().iter().take(4).map(|t| t.name.as_str()).collect();
-            let holds = if first.is_empty() { "no tensors".to_owned() } else { format!("{}, …", first.join(", ")) };
+            let holds = first_names(checkpoint);
             Err(Failure::new(format_args!(
                 "no shipped mapping fits {}, which holds {holds}; shipped are {}; give a mapping of your own with --mapping FILE",
                 checkpoint.file(),
@@ -183,6 +182,18 @@ fn side_named(mapping: &Mapping, name: &str) -> Result<SideId, Failure> {
     })
 }
 
+/// The first few names of tensors.
+fn first_names(checkpoint: &Checkpoint) -> String {
+    const SHOWN: usize = 4;
+    let tensors = checkpoint.tensors();
+    let first: Vec<String> = tensors.iter().take(SHOWN).map(|t| format!("`{}`", t.name)).collect();
+    match tensors.len() {
+        0 => "no tensors".to_owned(),
+        n if n > SHOWN => format!("{} and {} more", first.join(", "), n - SHOWN),
+        _ => first.join(", "),
+    }
+}
+
 fn wrong_checkpoint(mapping: &Mapping, checkpoint: &Checkpoint) -> Diagnostics {
     let mut diagnostics = Diagnostics::new(&mapping.source);
     let message = format!("{} is of neither side of the mapping `{}`", checkpoint.file(), mapping.name);
@@ -193,12 +204,7 @@ fn wrong_checkpoint(mapping: &Mapping, checkpoint: &Checkpoint) -> Diagnostics {
             diagnostic = diagnostic.note(format!("a checkpoint of side `{}` has {}", side.name, names.join(" or ")));
         }
     }
-    let first: Vec<String> =
-        checkpoint.tensors().iter().take(4).map(|t| format!("`{}`", t.name)).collect();
-    diagnostic = match first.as_slice() {
-        [] => diagnostic.note("it holds no tensors"),
-        names => diagnostic.note(format!("it holds {}, …", names.join(", "))),
-    };
-    diagnostics.push(diagnostic.help("choose another mapping with `--mapping`, or say the side with `--from`"));
+    diagnostic = diagnostic.note(format!("it holds {}", first_names(checkpoint)));
+    diagnostics.push(diagnostic.help("choose another mapping with `--mapping`"));
     diagnostics
 }

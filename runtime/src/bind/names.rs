@@ -288,9 +288,11 @@ impl Binding<'_> {
             format!("`{one}` and `{other}` are both there, but they are one parameter"),
             "this rule takes one of them",
         );
-        if twice.len() > 1 {
-            diagnostic = diagnostic.note(format!("the same is true of {} more pairs", twice.len() - 1));
-        }
+        diagnostic = match twice.len() - 1 {
+            0 => diagnostic,
+            1 => diagnostic.note("the same is true of another pair"),
+            n => diagnostic.note(format!("the same is true of {n} more pairs")),
+        };
         diagnostics.push(
             diagnostic
                 .note(format!("in {}", self.file()))

@@ -49,14 +49,18 @@ impl Binding<'_> {
         all
     }
 
-    /// The way of an entry whose name has the shortest end that none of `names`, which are sorted, begins with.
+    /// The way of an entry that has the fewest parts in its name after what it shares with one of `names`, which
+    /// are sorted.
     fn likeliest<'e>(&self, entry: &'e grammar::Entry, key: &Key, names: &[&str]) -> &'e grammar::Stored {
         let end = |stored: &&grammar::Stored| {
             let name = self.missing_name(&stored.name, key.clone(), stored.span).name;
             let at = names.partition_point(|n| *n < name.as_str());
             let beside = [at.checked_sub(1), Some(at)].into_iter().flatten().filter_map(|i| names.get(i));
-            let common = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-            name.len() - beside.map(|other| common(other)).max().unwrap_or(0)
+            let common = |other: &str| {
+                let equal = name.split('.').zip(other.split('.')).take_while(|(a, b)| a == b).count();
+                name.split('.').count() - equal
+            };
+            beside.map(|other| common(other)).min()
         };
         entry.stored.iter().min_by_key(end).unwrap_or(&entry.stored[0])
     }

@@ -82,10 +82,10 @@ pub(super) fn check_convert(
         Diagnostic::error(
             Code::UndefinedCast,
             rule.span,
-            format!("`{}` cannot be converted from {} to {}: {error}", tensor.name, convert.from, convert.to),
+            format!("`{}` cannot be converted: {error}", tensor.name),
             "by this rule",
         )
-        .help("floats are cast to floats; everything else is kept as it is"),
+        .help("leave the cast out of a copy of the mapping, and the parameter is kept as it is"),
     );
     false
 }

@@ -52,7 +52,7 @@ fn mappings() {
     refused!("mapping_with_a_mistake", workplace, &["@model.pt", "--mapping", "@typo.mapping"]);
     workplace.put(
         "repr.mapping",
-        "mapping quantized : a <=> b\n\nrepr fp8(out, in) {\n    weight           f8e4m3 [out in]\n    weight_scale_inv f32    [1]\n    value = weight * weight_scale_inv\n}\n\nconfig {\n    hidden = args.hidden_size <=> n_embd\n}\n\nside a {\n    documents args\n}\n\nx : fp8(hidden, hidden)  <=>  y [hidden hidden]\n",
+        "mapping quantized : a <=> b\n\nconfig {\n    hidden = args.hidden_size <=> n_embd\n}\n\nrepr fp8_blocks(out, in) {\n    weight           f8_e4m3 [out in]\n    weight_scale_inv f32     [block]\n} = weight * repeat(weight_scale_inv)\n\nside a {\n    documents args\n}\n\nx [hidden]  <=>  y [hidden]\n",
     );
     refused!("mapping_with_a_repr", workplace, &["@model.pt", "--mapping", "@repr.mapping", "--from", "a"]);
 }
