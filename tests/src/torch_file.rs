@@ -87,6 +87,19 @@ impl TorchFile {
         })
     }
 
+    /// Adds a storage with the same elements as those of `tensor`, and a tensor over it.
+    ///
+    /// # Panics
+    /// Where `tensor` is no tensor of this file.
+    pub fn twin(&mut self, tensor: &Py) -> Py {
+        let Py::Tensor(spec) = tensor else { panic!("{tensor:?} is no tensor") };
+        let found = self.storages.iter().find(|(key, ..)| *key == spec.storage);
+        let (_, bytes, seed) = found.expect("the tensor is of this file").clone();
+        let key = self.storages.len().to_string();
+        self.storages.push((key.clone(), bytes, seed));
+        Py::Tensor(TensorSpec { storage: key, ..spec.clone() })
+    }
+
     /// Writes the file with `root` as its value.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use serde_json::Value;
+use transship_tests::{Dtype, MegatronGpt2, Py};
 
 use crate::command::{Done, Workplace};
 use crate::oracle::{Tensors, assert_same_tensors, data, read_json, read_tensors};
@@ -245,6 +246,48 @@ fn a_version_that_is_not_said_is_told_of() {
     assert!(done.err.contains("note: version = 0 by default"), "{}", done.err);
 }
 
+/// The reference stops at such args with an exception; everything that is needed is there.
+#[test]
+fn args_that_are_a_dictionary_or_incomplete() {
+    let convert = |change: fn(&mut Py)| {
+        let workplace = Workplace::new();
+        let (file, mut root) = MegatronGpt2::tiny().build();
+        change(&mut root);
+        file.write(&workplace.path("model.pt"), &root).expect("the file can be written");
+        let done = succeeds(&workplace, &["convert", "@model.pt", "@out"]);
+        (tensors(&workplace), read_json(&workplace.path("out/config.json")), done.err)
+    };
+    let (expected, config, _) = convert(|_| {});
+    let (got, same, _) = convert(|root| {
+        let args = root.entries(&["args"]).clone();
+        root.set(&["args"], Py::Dict(args));
+    });
+    assert_same_tensors(&expected, &got);
+    assert_eq!(config, same);
+    let (got, same, _) = convert(|root| {
+        let told_by_shapes = ["num_layers", "hidden_size", "ffn_hidden_size", "max_position_embeddings"];
+        root.entries(&["args"]).retain(|(name, _)| !told_by_shapes.contains(&name.as_str()));
+    });
+    assert_same_tensors(&expected, &got);
+    assert_eq!(config, same);
+    let (_, _, messages) = convert(|root| root.set(&["checkpoint_version"], Py::None));
+    assert!(messages.contains("note: version = 0 by default"), "{messages}");
+}
+
+#[test]
+fn a_dtype_does_not_reach_integers_and_that_is_told() {
+    let workplace = Workplace::new();
+    let (mut file, mut root) = MegatronGpt2::tiny().build();
+    let integers = file.tensor(Dtype::I64, &[24]);
+    root.set(&["model", "language_model", "encoder", "final_layernorm.weight"], integers);
+    file.write(&workplace.path("model.pt"), &root).expect("the file can be written");
+    let done = succeeds(&workplace, &["convert", "@model.pt", "@out", "--dtype", "f16"]);
+    insta::assert_snapshot!("convert_with_integers", said(&done));
+    let written = tensors(&workplace);
+    assert_eq!(written["transformer.ln_f.weight"].0, "I64");
+    assert!(written.iter().all(|(name, (dtype, ..))| dtype == "F16" || name == "transformer.ln_f.weight"));
+}
+
 #[test]
 fn tokenizer_files_are_carried_over() {
     let workplace = Workplace::new();
@@ -259,6 +302,5 @@ fn tokenizer_files_are_carried_over() {
 
 #[test]
 fn small_work_shows_no_progress() {
-    let (_, done) = converted(&[B]);
-    assert_eq!(done.err, "DATA/hf/b_v1_fp32_args/input/model_optim_rng.pt: torch zip (megatron to gpt2 by `megatron_gpt2`)\n");
+    insta::assert_snapshot!("convert_small", said(&converted(&[B]).1));
 }

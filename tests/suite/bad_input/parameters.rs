@@ -125,3 +125,39 @@ fn one_parameter_twice() {
     refused!("tied_head_that_differs", head(70), MODEL);
     refused!("tied_head_of_another_shape", head(64), MODEL);
 }
+
+#[test]
+fn a_tied_head_that_differs_in_one_bit() {
+    let words = ["model", "language_model", "embedding", "word_embeddings"];
+    let workplace = changed(|made| {
+        let table = made.root.entries(&words)[0].1.clone();
+        let head = made.file.twin(&table);
+        made.root.set(&["model", "word_embeddings_for_head"], Py::Dict(vec![("weight".to_owned(), head)]));
+    });
+    let same = workplace.run(&["convert", "@model.pt", "@same"]);
+    assert_eq!(same.code, 0, "{}", same.err);
+    // The head's storage is the last record.
+    let mut bytes = std::fs::read(workplace.path("model.pt")).expect("it was written");
+    let version = bytes.windows(15).rposition(|w| w == b"archive/version").expect("an entry of the directory");
+    let local = bytes[..version].windows(15).rposition(|w| w == b"archive/version").expect("an entry");
+    let end = bytes[..local].windows(4).rposition(|w| w == b"PK\x03\x04").expect("a header");
+    // A descriptor of up to 24 bytes may follow the record; 100 bytes before its end lie within its last two rows.
+    bytes[end - 100] ^= 1;
+    workplace.put("model.pt", bytes);
+    refused!("tied_head_that_differs_in_one_bit", workplace, MODEL);
+}
+
+#[test]
+fn broadcast_copies_that_differ() {
+    let workplace = Workplace::new();
+    workplace.put(
+        "copies.mapping",
+        "mapping copies : a <=> b\n\nside a {\n    parameters model\n    documents  args\n}\n\nconfig {\n    groups = args.groups <=> n_groups\n    rep    = args.rep    <=> n_rep\n}\n\nk [(groups *rep)]  <=>  k [groups]\n",
+    );
+    let mut file = transship_tests::TorchFile::default();
+    let k = file.tensor(Dtype::F32, &[12]);
+    let args = vec![("groups".to_owned(), Py::Int(4)), ("rep".to_owned(), Py::Int(3))];
+    let root = vec![("args".to_owned(), Py::Namespace(args)), ("model".to_owned(), Py::Dict(vec![("k".to_owned(), k)]))];
+    file.write(&workplace.path("model.pt"), &Py::Dict(root)).expect("the file can be written");
+    refused!("broadcast_copies_differ", workplace, &["@model.pt", "--mapping", "@copies.mapping", "--from", "a"]);
+}

@@ -73,6 +73,12 @@ impl Case {
         format!("mapping random : a <=> b\n\nconfig {{\n{fields}}}\n\n{left}\n    <=>  {right}\n")
     }
 
+    /// Elements of the side that stores more.
+    pub(super) fn elements(&self) -> u64 {
+        let side = |side: &Side| side.entries.iter().map(|e| e.elements() * e.names().len() as u64).sum();
+        self.sides.iter().map(side).max().unwrap_or(0)
+    }
+
     /// The config of a side.
     pub(super) fn config(&self, side: usize) -> serde_json::Value {
         let place = |name: &String| if side == 0 { format!("of_{name}") } else { format!("{name}_of") };
@@ -187,7 +193,7 @@ impl Generator<'_> {
     /// Moves an axis that all arms of a sum share into each of them.
     fn sink(&mut self, items: &mut Vec<Item>) {
         let sum = items.iter().position(|item| matches!(item, Item::Sum { .. }));
-        let axis = items.iter().position(|item| matches!(item, Item::Axis { .. }));
+        let axis = items.iter().position(|item| matches!(item, Item::Axis { role: None, .. }));
         let (Some(sum), Some(axis)) = (sum, axis) else { return };
         let shared = items[axis].clone();
         let Item::Sum { arms, .. } = &mut items[sum] else { return };

@@ -21,6 +21,9 @@ use crate::oracle::{Tensors, read_tensors};
 use arrange::Case;
 use layout::{Coordinate, Side};
 
+/// Larger cases take long and show nothing that smaller ones do not.
+const MOST_ELEMENTS: u64 = 2000;
+
 /// An element type in which numbers up to some count are exact.
 #[derive(Clone, Copy, Debug)]
 struct Element {
@@ -127,11 +130,12 @@ fn check_case(case: &Case, element: Element) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn random_layouts_are_converted_both_ways(choices in vec(any::<u8>(), 0..160), element in 0..ELEMENTS.len()) {
         let case = Case::of(&choices);
+        prop_assume!(case.elements() <= MOST_ELEMENTS);
         if let Err(message) = check_case(&case, ELEMENTS[element]) {
             return Err(TestCaseError::fail(message));
         }
