@@ -5,7 +5,7 @@ use std::path::Path;
 use transship::grammar::{
     Code, Diagnostic, Diagnostics, Mapping, SideId, Source, Style, check, nearest, render,
 };
-use transship::{BaseConfig, BindOptions, Checkpoint, OpenOptions, PlanOptions, detect_side};
+use transship::{BaseConfig, BindOptions, Checkpoint, OpenOptions, PlanOptions, detect_side, side_marks};
 use transship_mappings::{SHIPPED, shipped};
 
 use crate::args::Conversion;
@@ -24,6 +24,9 @@ pub(crate) fn mapping_source(name: &str) -> Result<Source, Failure> {
         Err(error) => match shipped(name) {
             Some(mapping) => Ok(Source::new(&format!("{name}.mapping"), mapping.text)),
             None if error.kind() == std::io::ErrorKind::NotFound => Err(unknown_mapping(name)),
+            None if path.is_dir() => Err(Failure::new(format_args!(
+                "cannot read {name}: it is a directory; give a mapping file in it"
+            ))),
             None => Err(Failure::new(format_args!("cannot read {name}: {error}"))),
         },
     }
@@ -86,7 +89,13 @@ pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result
         None => choose_mapping(&checkpoint, streams)?,
     };
     let from = match (&conversion.from, detected) {
-        (Some(name), _) => side_named(&mapping, name)?,
+        (Some(name), _) => {
+            let side = side_named(&mapping, name)?;
+            if !side_marks(&mapping, side, &checkpoint).1.is_empty() {
+                return Err(failed(&wrong_side(&mapping, side, detected, &checkpoint), streams));
+            }
+            side
+        }
         (None, Some(side)) => side,
         (None, None) => return Err(failed(&wrong_checkpoint(&mapping, &checkpoint), streams)),
     };
@@ -102,20 +111,21 @@ fn choose_mapping(
     streams: &mut Streams<'_>,
 ) -> Result<(Mapping, Option<SideId>), Failure> {
     let mut fitting = Vec::new();
+    let mut likely = Vec::new();
     for shipped in SHIPPED {
         let mapping = load_mapping(shipped.name, streams)?;
-        if let Some(side) = detect_side(&mapping, checkpoint) {
-            fitting.push((mapping, Some(side)));
+        match detect_side(&mapping, checkpoint) {
+            Some(side) => fitting.push((mapping, Some(side))),
+            None => likely.extend(incomplete(&mapping, checkpoint)),
         }
     }
     let names: Vec<String> = fitting.iter().map(|(m, _)| m.name.clone()).collect();
     match fitting.len() {
         1 => Ok(fitting.remove(0)),
+        0 if !likely.is_empty() => Err(Failure::rendered(likely.concat())),
         0 => {
             let shipped: Vec<&str> = SHIPPED.iter().map(|m| m.name).collect();
-            let first: Vec<&str> = checkpoint.tensors().iter().take(4).map(|t| t.name.as_str()).collect();
-            let holds =
-                if first.is_empty() { "no tensors".to_owned() } else { format!("{}, …", first.join(", ")) };
+            let holds = first_names(checkpoint);
             Err(Failure::new(format_args!(
                 "no shipped mapping fits {}, which holds {holds}; shipped are {}; give a mapping of your own with --mapping FILE",
                 checkpoint.file(),
@@ -130,11 +140,64 @@ fn choose_mapping(
     }
 }
 
+/// The message about a checkpoint that has some marks of a side, but not all.
+fn incomplete(mapping: &Mapping, checkpoint: &Checkpoint) -> Option<String> {
+    SideId::BOTH.into_iter().find_map(|side| {
+        let (has, lacks) = side_marks(mapping, side, checkpoint);
+        if has.is_empty() || lacks.is_empty() {
+            return None;
+        }
+        let name = &mapping.side(side).name;
+        Some(format!(
+            "error: {} has {}, as checkpoints of `{name}` in the mapping `{}` have, but no {}; it is incomplete, or of another model: \
+             fetch it again, or give a mapping of your own with --mapping FILE\n",
+            checkpoint.file(),
+            has.join(" and "),
+            mapping.name,
+            lacks.join(" and no "),
+        ))
+    })
+}
+
+/// The side that the user names is not what the checkpoint is of.
+fn wrong_side(
+    mapping: &Mapping,
+    side: SideId,
+    detected: Option<SideId>,
+    checkpoint: &Checkpoint,
+) -> Diagnostics {
+    let mut diagnostics = Diagnostics::new(&mapping.source);
+    let name = &mapping.side(side).name;
+    let message = format!("{} is not of side `{name}` of the mapping `{}`", checkpoint.file(), mapping.name);
+    let mut diagnostic = Diagnostic::without_place(Code::WrongCheckpoint, message);
+    for mark in side_marks(mapping, side, checkpoint).1 {
+        diagnostic = diagnostic.note(format!("it lacks {mark}"));
+    }
+    diagnostics.push(match detected {
+        Some(other) => diagnostic
+            .help(format!("its names are those of side `{}`: leave `--from` out", mapping.side(other).name)),
+        None => diagnostic.help("choose another mapping with `--mapping`"),
+    });
+    diagnostics
+}
+
 fn side_named(mapping: &Mapping, name: &str) -> Result<SideId, Failure> {
     SideId::BOTH.into_iter().find(|s| mapping.side(*s).name == name).ok_or_else(|| {
         let [left, right] = mapping.sides.each_ref().map(|s| &s.name);
         Failure::new(format_args!("the mapping has no side `{name}`; its sides are `{left}` and `{right}`"))
     })
+}
+
+/// The first few names of tensors.
+fn first_names(checkpoint: &Checkpoint) -> String {
+    const SHOWN: usize = 4;
+    let tensors = checkpoint.tensors();
+    let first: Vec<String> = tensors.iter().take(SHOWN).map(|t| format!("`{}`", t.name)).collect();
+    match tensors.len() {
+        0 => "no tensors".to_owned(),
+        n if n > SHOWN => format!("{} and {} more", first.join(", "), n - SHOWN),
+        _ => first.join(", "),
+    }
 }
 
 fn wrong_checkpoint(mapping: &Mapping, checkpoint: &Checkpoint) -> Diagnostics {
@@ -149,12 +212,7 @@ fn wrong_checkpoint(mapping: &Mapping, checkpoint: &Checkpoint) -> Diagnostics {
                 diagnostic.note(format!("a checkpoint of side `{}` has {}", side.name, names.join(" or ")));
         }
     }
-    let first: Vec<String> = checkpoint.tensors().iter().take(4).map(|t| format!("`{}`", t.name)).collect();
-    diagnostic = match first.as_slice() {
-        [] => diagnostic.note("it holds no tensors"),
-        names => diagnostic.note(format!("it holds {}, …", names.join(", "))),
-    };
-    diagnostics
-        .push(diagnostic.help("choose another mapping with `--mapping`, or say the side with `--from`"));
+    diagnostic = diagnostic.note(format!("it holds {}", first_names(checkpoint)));
+    diagnostics.push(diagnostic.help("choose another mapping with `--mapping`"));
     diagnostics
 }

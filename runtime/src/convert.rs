@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use transship_grammar as grammar;
 
-use grammar::{Diagnostic, Diagnostics, Mapping, SideId};
+use grammar::{Code, Diagnostic, Diagnostics, Mapping, SideId};
 
 use crate::Checkpoint;
 use crate::bind::{BindOptions, Binding};
@@ -103,7 +103,9 @@ impl Plan<'_> {
         for check in &self.checks {
             match engine::equal(&check.copy, check.dtype, check.left, check.right) {
                 Ok(None) => {}
-                Ok(Some(index)) => diagnostics.push(differs(check, &format!("first at {index:?}"))),
+                Ok(Some(index)) => {
+                    diagnostics.push(differs(check, &format!("they first differ at {index:?}")))
+                }
                 Err(error) => diagnostics.push(differs(check, &error.to_string())),
             }
         }
@@ -111,14 +113,33 @@ impl Plan<'_> {
     }
 }
 
+/// What to do where two copies of a parameter differ.
+pub(crate) const TWO_PARAMETERS: &str =
+    "the mapping takes them to be one parameter; if they are two, a copy of the mapping must name both";
+
 fn differs(check: &Check<'_>, place: &str) -> Diagnostic {
-    Diagnostic::error(check.code, check.span, check.message.clone(), "said here").note(place).help(
-        "the mapping takes them to be one parameter; if they are two, a copy of the mapping must name both",
-    )
+    let (label, help) = match check.code {
+        Code::BroadcastDiffers => (
+            "one value along this axis",
+            "the model does not have this axis only in name: write it without `*` on both sides",
+        ),
+        _ => ("tied here", TWO_PARAMETERS),
+    };
+    Diagnostic::error(check.code, check.span, check.message.clone(), label)
+        .note(place)
+        .note(format!("in {}", check.file))
+        .help(help)
 }
 
 fn tokenizer_files(path: &Path) -> Result<Vec<SmallFile>, ConvertError> {
     let wrong = |what: String| ConvertError::Tokenizer { path: path.to_owned(), what };
+    if !path.is_dir() {
+        return Err(wrong(if path.exists() {
+            "it is a file; give the directory it lies in".to_owned()
+        } else {
+            "there is no such directory".to_owned()
+        }));
+    }
     let mut files = Vec::new();
     for name in TOKENIZER_FILES {
         match std::fs::read(path.join(name)) {

@@ -18,7 +18,7 @@ mod tensor;
 mod torch;
 
 pub use archive::{ArchiveError, Packing};
-pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side};
+pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, side_marks};
 pub use checkpoint::{Checkpoint, Format, FormatKind, OpenCause, OpenError, OpenOptions};
 pub use convert::{ConvertError, ConvertOptions, convert};
 pub use document::{Key, Map, Object, Value};

@@ -136,14 +136,21 @@ impl MegatronGpt2 {
         dict(root)
     }
 
+    /// The whole checkpoint as a file in the making and its top-level value.
+    #[must_use]
+    pub fn build(&self) -> (TorchFile, Py) {
+        let mut file = TorchFile::default();
+        let layers = self.layers(&mut file);
+        let root = self.root(&mut file, layers, self.arguments());
+        (file, root)
+    }
+
     /// Writes the whole checkpoint.
     ///
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = TorchFile::default();
-        let layers = self.layers(&mut file);
-        let root = self.root(&mut file, layers, self.arguments());
+        let (file, root) = self.build();
         file.write(path, &root)
     }
 }

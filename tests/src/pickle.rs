@@ -28,6 +28,30 @@ pub enum Py {
 }
 
 impl Py {
+    /// The entries of the dictionary or the attributes of the namespace under these keys, to be changed.
+    ///
+    /// # Panics
+    /// Where a key is missing or holds another kind of value.
+    pub fn entries(&mut self, keys: &[&str]) -> &mut Vec<(String, Py)> {
+        let (Py::Dict(entries) | Py::Namespace(entries)) = self else { panic!("{self:?} has no entries") };
+        let Some((first, rest)) = keys.split_first() else { return entries };
+        let found = entries.iter_mut().find(|(key, _)| key == first);
+        found.unwrap_or_else(|| panic!("there is no key {first}")).1.entries(rest)
+    }
+
+    /// Puts a value under the last of these keys, in place of what is there.
+    ///
+    /// # Panics
+    /// Where a key before the last is missing or holds no dictionary or namespace.
+    pub fn set(&mut self, keys: &[&str], value: Py) {
+        let (last, path) = keys.split_last().expect("at least one key");
+        let entries = self.entries(path);
+        match entries.iter_mut().find(|(key, _)| key == last) {
+            Some((_, old)) => *old = value,
+            None => entries.push(((*last).to_owned(), value)),
+        }
+    }
+
     /// The pickle of this value.
     #[must_use]
     pub fn dump(&self) -> Vec<u8> {

@@ -16,8 +16,12 @@ pub enum Dtype {
     F32,
     /// 16-bit float.
     F16,
+    /// Upper half of a 32-bit float.
+    BF16,
     /// 64-bit integer.
     I64,
+    /// Pair of 32-bit floats.
+    C64,
 }
 
 impl Dtype {
@@ -25,15 +29,17 @@ impl Dtype {
         match self {
             Dtype::F32 => "FloatStorage",
             Dtype::F16 => "HalfStorage",
+            Dtype::BF16 => "BFloat16Storage",
             Dtype::I64 => "LongStorage",
+            Dtype::C64 => "ComplexFloatStorage",
         }
     }
 
     fn size(self) -> usize {
         match self {
             Dtype::F32 => 4,
-            Dtype::F16 => 2,
-            Dtype::I64 => 8,
+            Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::I64 | Dtype::C64 => 8,
         }
     }
 }
@@ -79,6 +85,19 @@ impl TorchFile {
             shape: shape.to_vec(),
             strides,
         })
+    }
+
+    /// Adds a storage with the same elements as those of `tensor`, and a tensor over it.
+    ///
+    /// # Panics
+    /// Where `tensor` is no tensor of this file.
+    pub fn twin(&mut self, tensor: &Py) -> Py {
+        let Py::Tensor(spec) = tensor else { panic!("{tensor:?} is no tensor") };
+        let found = self.storages.iter().find(|(key, ..)| *key == spec.storage);
+        let (_, bytes, seed) = found.expect("the tensor is of this file").clone();
+        let key = self.storages.len().to_string();
+        self.storages.push((key.clone(), bytes, seed));
+        Py::Tensor(TensorSpec { storage: key, ..spec.clone() })
     }
 
     /// Writes the file with `root` as its value.

@@ -1,6 +1,10 @@
 //! All tests that cross crates, in one binary.
 
+mod bad_input;
+mod cli;
+mod command;
 mod convert;
 mod mappings;
 mod oracle;
 mod prose;
+mod random_layouts;

@@ -18,6 +18,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
     let plan = Plan::new(&binding, plan).map_err(|d| failed(&d, streams))?;
     let target = &mapping.side(from.other()).name;
     let directory = args.output.clone().unwrap_or_else(|| default_output(&args.conversion.input, target));
+    check_directory(&directory)?;
     if !args.quiet {
         let source = &mapping.side(*from).name;
         writeln!(
@@ -45,12 +46,29 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
     match written {
         Ok(()) => {}
         Err(ConvertError::Diagnostics(d)) => return Err(failed(&d, streams)),
-        Err(ConvertError::Output(error @ output::OutputError::Exists { .. })) => {
-            return Err(Failure::new(format_args!("{error} (`--force` replaces them)")));
+        Err(ConvertError::Output(output::OutputError::Exists { directory, names })) => {
+            return Err(Failure::new(format_args!(
+                "{} already holds {}; choose another directory, or replace them with --force",
+                directory.display(),
+                names.join(", ")
+            )));
         }
         Err(error) => return Err(Failure::new(error)),
     }
     report(args, &plan, &directory, streams)
+}
+
+/// A file where the directory, or one above it, must be.
+fn check_directory(directory: &Path) -> Result<(), Failure> {
+    let in_the_way = directory.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir());
+    match in_the_way {
+        Some(file) => Err(Failure::new(format_args!(
+            "cannot write to {}: {} is a file, not a directory; choose another output",
+            directory.display(),
+            file.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Beside nothing: in the current directory, named after the input.

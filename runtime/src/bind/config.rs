@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use transship_grammar as grammar;
 
-use grammar::{Code, Diagnostic, Diagnostics, Field, FieldId, SideId, Type, Value, nearest};
+use grammar::{Code, Diagnostic, Diagnostics, Field, FieldId, SideId, Symbol, Type, Value, nearest};
 
-use super::{Binding, Known, Scope};
+use super::{Binding, Known, Scope, judge};
 use crate::document;
 
 /// A config value that the user sets.
@@ -173,25 +173,43 @@ impl Binding<'_> {
 
     fn check_type(&self, field: &Field, index: usize, diagnostics: &mut Diagnostics) {
         let Some(known) = &self.values[index] else { return };
-        if field.ty.admits(&known.value) || (known.value == Value::Null && field.ty == Type::Any) {
+        let fits = field.ty.admits(&known.value) || (known.value == Value::Null && field.ty == Type::Any);
+        let negative = fits && judge::is_negative(&known.value) && self.is_size(index);
+        if fits && !negative {
             return;
         }
         let expected = match field.ty {
+            _ if negative => "a size, which is not negative",
             Type::Int => "a whole number",
             Type::Float => "a number",
             Type::Bool => "true or false",
             Type::Text => "a text",
             _ => "a list",
         };
-        diagnostics.push(
-            Diagnostic::error(
-                Code::TypeMismatch,
-                field.span,
-                format!("`{}` is {}, but it must be {expected}", field.name, known.value),
-                format!("the value is {}", known.origin),
-            )
-            .help(format!("give the right one with `--set {}=VALUE`", field.name)),
+        let mut diagnostic = Diagnostic::error(
+            Code::TypeMismatch,
+            field.span,
+            format!("`{}` is {}, but it must be {expected}", field.name, known.value),
+            format!("the value is {}", known.origin),
         );
+        match (&known.origin, &self.base) {
+            (Origin::Base(_), Some(base)) => {
+                diagnostic = diagnostic.note(format!("in {}", base.path.display()))
+            }
+            (Origin::Place(_) | Origin::Computed, _) => {
+                diagnostic = diagnostic.note(format!("in {}", self.file()))
+            }
+            _ => {}
+        }
+        diagnostics.push(diagnostic.help(format!("give the right one with `--set {}=VALUE`", field.name)));
+    }
+
+    /// Whether a config value is a size of an axis or a part of one.
+    fn is_size(&self, index: usize) -> bool {
+        let is_this = |symbol: &Symbol| matches!(symbol, Symbol::Field(field) if field.index() == index);
+        let axes = self.mapping.axes.iter();
+        axes.flat_map(|axis| [&axis.size, &axis.range.0, &axis.range.1])
+            .any(|size| size.symbols().iter().any(is_this))
     }
 
     /// The places of a field, for messages that say where a value could come from.

@@ -3,6 +3,7 @@
 //! Cheap checks come first: config documents, then names, then shapes; data is never read here.
 
 mod config;
+mod judge;
 mod names;
 mod report;
 mod shapes;
@@ -69,6 +70,20 @@ pub fn detect_side(mapping: &Mapping, checkpoint: &Checkpoint) -> Option<SideId>
     })
 }
 
+/// The marks of a side that a checkpoint has and those it lacks, as the mapping writes them; both empty where the
+/// mapping says nothing of how to tell that side.
+#[must_use]
+pub fn side_marks(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint) -> (Vec<String>, Vec<String>) {
+    let show = |ways: &&Vec<grammar::Template>| {
+        let names: Vec<String> = ways.iter().map(|t| format!("`{}`", mapping.display_template(t))).collect();
+        names.join(" or ")
+    };
+    let marks = &mapping.side(side).detect;
+    let (has, lacks): (Vec<_>, Vec<_>) =
+        marks.iter().partition(|ways| names::has_mark(mapping, side, checkpoint, ways));
+    (has.iter().map(show).collect(), lacks.iter().map(show).collect())
+}
+
 impl<'a> Binding<'a> {
     /// Binds `mapping` to a checkpoint of its side `from`.
     ///
@@ -102,6 +117,10 @@ impl<'a> Binding<'a> {
         let equations = binding.shape_equations(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.solve(&equations, &mut diagnostics);
+        if diagnostics.has_errors() {
+            // What no rule takes does not depend on sizes, and often explains them.
+            binding.report_unmapped(&[], &mut diagnostics);
+        }
         stop_on_errors(&diagnostics)?;
         binding.check_complete(&mut diagnostics);
         binding.check_requirements(&mut diagnostics);
@@ -229,7 +248,13 @@ impl BaseConfig {
     /// Where the file cannot be read or is no JSON object.
     pub fn read(path: &std::path::Path) -> Result<BaseConfig, BaseConfigError> {
         let wrong = |what: String| BaseConfigError { path: path.to_owned(), what };
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            wrong(match e.kind() {
+                std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+                _ => e.to_string(),
+            })
+        })?;
         let value: serde_json::Value =
             serde_json::from_str(&text).map_err(|e| wrong(format!("it is no JSON: {e}")))?;
         match value {

@@ -10,7 +10,7 @@ use grammar::{
 };
 
 use super::{Binding, Known, Origin, Scope};
-use crate::{Checkpoint, Tensor};
+use crate::Checkpoint;
 
 /// Coordinates of indices, by axis.
 pub(crate) type Key = Vec<(AxisId, u64)>;
@@ -28,6 +28,12 @@ pub(crate) struct Claims {
     pub(crate) unmapped: Vec<usize>,
     /// How many tensors lie outside the side's parameters.
     pub(crate) outside: usize,
+}
+
+/// A parameter that is stored under two names.
+struct Twice {
+    rule: usize,
+    tensors: [usize; 2],
 }
 
 /// A stored name as rules see it: relative to the side's first root, or from the top.
@@ -78,6 +84,12 @@ pub(super) fn has_marks(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint
         checkpoint.tensors().iter().filter_map(|t| relative(mapping, side, &t.name)).collect();
     let present = |m: &Template| names.iter().any(|n| captures(m, n).is_some());
     mapping.side(side).detect.iter().all(|ways| ways.iter().any(present))
+}
+
+/// Whether a checkpoint has one of the names of a mark.
+pub(super) fn has_mark(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint, ways: &[Template]) -> bool {
+    let mut names = checkpoint.tensors().iter().filter_map(|t| relative(mapping, side, &t.name));
+    names.any(|n| ways.iter().any(|m| captures(m, &n).is_some()))
 }
 
 pub(super) fn count_claimed(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint) -> usize {
@@ -193,26 +205,27 @@ impl Binding<'_> {
     /// Finds what each stored tensor is.
     pub(super) fn claim_names(&mut self, diagnostics: &mut Diagnostics) {
         let mut claims = Claims::default();
+        let mut twice = Vec::new();
         for (number, tensor) in self.checkpoint.tensors().iter().enumerate() {
             let Some(stored) = relative(self.mapping, self.from, &tensor.name) else {
                 claims.outside += 1;
                 continue;
             };
-            let known = self.claim(number, tensor, &stored, &mut claims, diagnostics);
+            let known = self.claim(number, &stored, &mut claims, &mut twice);
             if !known && !self.is_left_out(&stored) {
                 claims.unmapped.push(number);
             }
         }
         self.claims = claims;
+        self.report_two_eras(&twice, diagnostics);
     }
 
     fn claim(
         &self,
         number: usize,
-        tensor: &Tensor,
         stored: &Relative<'_>,
         claims: &mut Claims,
-        diagnostics: &mut Diagnostics,
+        twice: &mut Vec<Twice>,
     ) -> bool {
         let mut known = false;
         for (rule_number, rule) in self.mapping.rules.iter().enumerate() {
@@ -235,7 +248,7 @@ impl Binding<'_> {
                     } else if let Some((other, _)) =
                         claims.entries.insert((rule_number, entry_number, key), (number, era))
                     {
-                        diagnostics.push(self.two_eras(rule, other, tensor));
+                        twice.push(Twice { rule: rule_number, tensors: [other, number] });
                     }
                 }
             }
@@ -273,18 +286,25 @@ impl Binding<'_> {
         dropped || emitted.any(|e| captures(&e.name, stored).is_some())
     }
 
-    fn two_eras(&self, rule: &Rule, first: usize, second: &Tensor) -> Diagnostic {
-        let first = &self.checkpoint.tensors()[first].name;
-        Diagnostic::error(
+    /// Two names of one parameter: told once, however many parameters it is true of.
+    fn report_two_eras(&self, twice: &[Twice], diagnostics: &mut Diagnostics) {
+        let Some(first) = twice.first() else { return };
+        let name = |number: usize| &self.checkpoint.tensors()[number].name;
+        let [one, other] = first.tensors.map(name);
+        let mut diagnostic = Diagnostic::error(
             Code::TwoEras,
-            rule.span,
-            format!("`{first}` and `{}` are both there, but they are one parameter", second.name),
+            self.mapping.rules[first.rule].span,
+            format!("`{one}` and `{other}` are both there, but they are one parameter"),
             "this rule takes one of them",
-        )
-        .note(format!("in {}", self.file()))
-        .help(
+        );
+        diagnostic = match twice.len() - 1 {
+            0 => diagnostic,
+            1 => diagnostic.note("the same is true of another pair"),
+            n => diagnostic.note(format!("the same is true of {n} more pairs")),
+        };
+        diagnostics.push(diagnostic.note(format!("in {}", self.file())).help(
             "find out which of them the model used, and add a `drop` for the other to a copy of the mapping",
-        )
+        ));
     }
 
     /// Ranks of more than one process are a later version's work.

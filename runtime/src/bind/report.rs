@@ -1,6 +1,6 @@
 //! What is missing, what is left over, and what the mapping asks of a checkpoint.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use transship_grammar as grammar;
 
@@ -16,14 +16,17 @@ impl Binding<'_> {
     /// Every stored parameter has a rule, and every rule its parameters.
     pub(super) fn check_complete(&self, diagnostics: &mut Diagnostics) {
         let missing = self.missing();
+        let renamed = self.renamed(&missing);
         self.report_gaps(&missing, diagnostics);
-        self.report_missing(&missing, diagnostics);
-        self.report_unmapped(diagnostics);
+        self.report_missing(&missing, &renamed, diagnostics);
+        self.report_unmapped(&renamed, diagnostics);
     }
 
     /// Whole names that rules need and the checkpoint lacks, with the rule's place and the coordinates.
     fn missing(&self) -> Vec<Missing> {
         let mut all = Vec::new();
+        let mut names: Vec<&str> = self.checkpoint.tensors().iter().map(|t| t.name.as_str()).collect();
+        names.sort_unstable();
         for (rule_number, rule) in self.mapping.rules.iter().enumerate() {
             if !rule.direction.goes_to(self.to()) || rule.optional || !self.may_hold(&rule.guard) {
                 continue;
@@ -33,18 +36,48 @@ impl Binding<'_> {
                 continue;
             }
             for (entry_number, entry) in rule.sides[self.from.index()].iter().enumerate() {
-                let first = &entry.stored[0];
-                for key in self.keys(&first.name) {
-                    if !self.holds(&rule.guard, &key)
-                        || self.claims.entries.contains_key(&(rule_number, entry_number, key.clone()))
-                    {
-                        continue;
-                    }
-                    all.push(self.missing_name(&first.name, key, first.span));
-                }
+                let absent = |key: &Key| {
+                    self.holds(&rule.guard, key)
+                        && !self.claims.entries.contains_key(&(rule_number, entry_number, key.clone()))
+                };
+                let keys: Vec<Key> = self.keys(&entry.stored[0].name).into_iter().filter(absent).collect();
+                let Some(first) = keys.first() else { continue };
+                let way = self.likeliest(entry, first, &names);
+                all.extend(keys.into_iter().map(|key| self.missing_name(&way.name, key, way.span)));
             }
         }
         all
+    }
+
+    /// The way of an entry that has the fewest parts in its name after what it shares with one of `names`, which
+    /// are sorted.
+    fn likeliest<'e>(&self, entry: &'e grammar::Entry, key: &Key, names: &[&str]) -> &'e grammar::Stored {
+        let end = |stored: &&grammar::Stored| {
+            let name = self.missing_name(&stored.name, key.clone(), stored.span).name;
+            let at = names.partition_point(|n| *n < name.as_str());
+            let beside = [at.checked_sub(1), Some(at)].into_iter().flatten().filter_map(|i| names.get(i));
+            let common = |other: &str| {
+                let equal = name.split('.').zip(other.split('.')).take_while(|(a, b)| a == b).count();
+                name.split('.').count() - equal
+            };
+            beside.map(|other| common(other)).min()
+        };
+        entry.stored.iter().min_by_key(end).unwrap_or(&entry.stored[0])
+    }
+
+    /// Stored names that no rule takes, each with the missing name that it is a misspelling of.
+    fn renamed(&self, missing: &[Missing]) -> Vec<(usize, String)> {
+        // Every pair is compared; a checkpoint this far off is of another model.
+        const MOST: usize = 1_000_000;
+        if missing.len().saturating_mul(self.claims.unmapped.len()) > MOST {
+            return Vec::new();
+        }
+        let unmapped = self.claims.unmapped.iter();
+        let near = |number: &usize| {
+            let name = &self.checkpoint.tensors()[*number].name;
+            missing.iter().find(|m| misspelt(name, &m.name)).map(|m| (*number, m.name.clone()))
+        };
+        unmapped.filter_map(near).collect()
     }
 
     fn missing_renamed(&self, rule_number: usize, all: &mut Vec<Missing>) {
@@ -139,65 +172,81 @@ impl Binding<'_> {
         absent
     }
 
-    fn report_missing(&self, missing: &[Missing], diagnostics: &mut Diagnostics) {
+    fn report_missing(
+        &self,
+        missing: &[Missing],
+        renamed: &[(usize, String)],
+        diagnostics: &mut Diagnostics,
+    ) {
         let gaps = self.gaps(missing);
         let rest: Vec<&Missing> =
             missing.iter().filter(|m| !m.key.iter().any(|c| gaps.contains_key(c))).collect();
         let Some(first) = rest.first() else { return };
-        let count = rest.len();
-        let message = match count {
+        let message = match rest.len() {
             1 => format!("`{}` is missing", first.name),
-            _ => format!("{count} parameters are missing, the first `{}`", first.name),
+            count => format!("{count} parameters are missing, the first `{}`", first.name),
         };
         let mut diagnostic =
             Diagnostic::error(Code::MissingParameter, first.span, message, "this rule needs it");
-        let unmapped: Vec<&str> = self
-            .claims
-            .unmapped
-            .iter()
-            .take(1000)
-            .map(|t| self.checkpoint.tensors()[*t].name.as_str())
-            .collect();
-        for line in fold(&rest) {
-            diagnostic = diagnostic.note(line);
+        if rest.len() > 1 {
+            for line in fold(&rest) {
+                diagnostic = diagnostic.note(line);
+            }
         }
         diagnostic = diagnostic.note(format!("in {}", self.file()));
         let unsupported = self.checkpoint.unsupported().iter().find(|u| u.name == first.name);
-        diagnostic = match (unsupported, nearest(&first.name, unmapped)) {
+        diagnostics.push(match (unsupported, renamed) {
             (Some(u), _) => diagnostic.help(format!("it is there, but {}", u.reason())),
-            (None, Some(near)) => {
-                diagnostic.help(format!("the checkpoint has `{near}`: is that the same parameter?"))
+            (None, [(number, meant), others @ ..]) => {
+                let stored = &self.checkpoint.tensors()[*number].name;
+                let more = match others.len() {
+                    0 => String::new(),
+                    n => format!(", and {n} more like it"),
+                };
+                diagnostic.note(format!("no rule takes `{stored}`{more}")).help(format!(
+                    "is `{stored}` the same as `{meant}`? then name it in a copy of the mapping"
+                ))
             }
-            (None, None) => diagnostic.help(
+            (None, []) => diagnostic.help(
                 "`transship inspect` lists what the file holds; it may be incomplete or of another model",
             ),
-        };
-        diagnostics.push(diagnostic);
+        });
     }
 
-    fn report_unmapped(&self, diagnostics: &mut Diagnostics) {
-        let names: Vec<&str> =
-            self.claims.unmapped.iter().map(|t| self.checkpoint.tensors()[*t].name.as_str()).collect();
-        let Some(first) = names.first() else { return };
-        let message = match names.len() {
-            1 => format!("no rule takes `{first}`"),
-            n => format!("no rule takes {n} parameters, the first `{first}`"),
+    /// Stored parameters that no rule takes, but for those told of as misspelt.
+    pub(super) fn report_unmapped(&self, renamed: &[(usize, String)], diagnostics: &mut Diagnostics) {
+        let told: HashSet<usize> = renamed.iter().map(|(number, _)| *number).collect();
+        let left: Vec<&crate::Tensor> = self
+            .claims
+            .unmapped
+            .iter()
+            .filter(|number| !told.contains(number))
+            .map(|number| &self.checkpoint.tensors()[*number])
+            .collect();
+        let Some(first) = left.first() else { return };
+        let message = match left.len() {
+            1 => format!("no rule takes `{}`", first.name),
+            n => format!("no rule takes {n} parameters, the first `{}`", first.name),
         };
         let mut diagnostic = Diagnostic::without_place(Code::UnmappedParameter, message);
         let known = self.known_names();
-        for name in names.iter().take(SHOWN) {
-            let tensor = self.checkpoint.tensor(name);
-            let shape = tensor.map(|t| format!(" {} {:?}", t.dtype, t.shape)).unwrap_or_default();
-            let near = nearest(name, known.iter().map(String::as_str));
-            let hint = near.map(|n| format!(": did you mean `{n}`?")).unwrap_or_default();
-            diagnostic = diagnostic.note(format!("`{name}`{shape}{hint}"));
+        let kinds = kinds(&left);
+        for (tensor, count) in kinds.iter().take(SHOWN) {
+            let more = match count {
+                1 => String::new(),
+                n => format!(", and {} more of other numbers", n - 1),
+            };
+            let hint = near_name(&tensor.name, &known);
+            diagnostic =
+                diagnostic.note(format!("`{}` {} {:?}{more}{hint}", tensor.name, tensor.dtype, tensor.shape));
         }
-        if names.len() > SHOWN {
-            diagnostic = diagnostic.note(format!("and {} more", names.len() - SHOWN));
+        if kinds.len() > SHOWN {
+            diagnostic = diagnostic.note(format!("and {} more kinds of parameters", kinds.len() - SHOWN));
         }
         let side = &self.mapping.side(self.from).name;
+        let them = if left.len() == 1 { "it" } else { "them" };
         diagnostics.push(diagnostic.note(format!("in {}", self.file())).help(format!(
-            "nothing is left out silently: add a rule for it to a copy of the mapping, or `drop {side}: NAME` if the other side has no use for it"
+            "nothing is left out silently: add a rule for {them} to a copy of the mapping, or `drop {side}: NAME` if the other side has no use for {them}"
         )));
     }
 
@@ -316,6 +365,55 @@ fn fold(missing: &[&Missing]) -> Vec<String> {
         lines.push(format!("and {} more kinds of parameters", by_pattern.len() - SHOWN));
     }
     lines
+}
+
+/// Whether one name is the other but for the spelling of its parts; numbers must be the same.
+fn misspelt(name: &str, meant: &str) -> bool {
+    let (parts, others): (Vec<&str>, Vec<&str>) = (name.split('.').collect(), meant.split('.').collect());
+    name != meant
+        && parts.len() == others.len()
+        && parts.iter().zip(&others).all(|(part, other)| {
+            let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+            part == other || (!number(part) && !number(other) && nearest(part, [*other]).is_some())
+        })
+}
+
+/// What a name was perhaps meant to be, as the end of a line.
+fn near_name(name: &str, known: &[String]) -> String {
+    let name = digits_as_one(name);
+    if known.iter().any(|k| digits_as_one(k) == name) {
+        return ": there is a rule for this name, but not with this number".to_owned();
+    }
+    let near = known.iter().find(|k| misspelt(&name, &digits_as_one(k)));
+    near.map(|n| format!(": did you mean `{n}`?")).unwrap_or_default()
+}
+
+/// A name with every number in it as 0.
+fn digits_as_one(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '0'..='9' if text.ends_with('0') => {}
+            '0'..='9' => text.push('0'),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+/// Tensors whose names differ in numbers only: the first of each kind, and how many there are.
+fn kinds<'t>(tensors: &[&'t crate::Tensor]) -> Vec<(&'t crate::Tensor, usize)> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut kinds: Vec<(&crate::Tensor, usize)> = Vec::new();
+    for tensor in tensors {
+        let next = kinds.len();
+        let place = *places.entry(digits_as_one(&tensor.name)).or_insert(next);
+        if place == next {
+            kinds.push((tensor, 0));
+        }
+        kinds[place].1 += 1;
+    }
+    kinds
 }
 
 /// `0 to 3, 7`.

@@ -57,6 +57,8 @@ pub(crate) struct Check<'a> {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) span: grammar::Span,
+    /// The checkpoint's file.
+    pub(crate) file: &'a str,
 }
 
 impl<'a> Plan<'a> {

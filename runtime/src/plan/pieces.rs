@@ -46,6 +46,8 @@ struct Found<'a> {
     number: usize,
     stored: &'a Stored,
     boxes: Vec<LayoutBox>,
+    /// Whether some of it is padding.
+    padded: bool,
     /// All coordinates that are fixed by names, on either side.
     key: Key,
 }
@@ -118,10 +120,11 @@ impl<'a> Instance<'_, 'a> {
                 diagnostics.push(self.uneven_padding(layout, tensor));
                 continue;
             };
+            let padded = pads.iter().any(|n| *n > 0);
             let sizes = LayoutSizes { binding, key: &all, pads };
             let Some(mut boxes) = layout.boxes(&sizes) else { continue };
             boxes.iter_mut().for_each(|b| b.labels = with_labels(&b.labels, entry));
-            found.push(Found { tensor, number: *number, stored, boxes, key: all });
+            found.push(Found { tensor, number: *number, stored, boxes, padded, key: all });
         }
     }
 
@@ -233,6 +236,7 @@ impl<'a> Instance<'_, 'a> {
                 code: Code::BroadcastDiffers,
                 message: format!("the copies of `{}` along `{name}` are not all the same", f.tensor.name),
                 span: axis.axis.span,
+                file: self.binding.checkpoint.file(),
             });
         }
     }
@@ -248,7 +252,7 @@ impl<'a> Instance<'_, 'a> {
             if !parts.is_empty() {
                 steps.insert(0, format!("taken apart into {}", parts.join(", ")));
             }
-            if f.boxes.iter().any(|b| b.pad) {
+            if f.padded {
                 steps.push("padding left out".to_owned());
             }
         }

@@ -53,7 +53,7 @@ pub(super) fn plan_tensors<'a>(
     }
     check_ties(binding, &mut checks, diagnostics);
     targets.sort_by_key(|t| t.order);
-    let notes = notes(binding, &targets);
+    let notes = notes(binding, options, &targets);
     let (tensors, sources) = targets.into_iter().map(|t| (t.tensor, t.sources)).unzip();
     Planned { targets: tensors, sources, checks, notes }
 }
@@ -82,10 +82,10 @@ pub(super) fn check_convert(
         Diagnostic::error(
             Code::UndefinedCast,
             rule.span,
-            format!("`{}` cannot be converted from {} to {}: {error}", tensor.name, convert.from, convert.to),
+            format!("`{}` cannot be converted: {error}", tensor.name),
             "by this rule",
         )
-        .help("floats are cast to floats; everything else is kept as it is"),
+        .help("leave the cast out of a copy of the mapping, and the parameter is kept as it is"),
     );
     false
 }
@@ -200,10 +200,15 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
             == (original.storage, original.offset, &original.strides);
         let message = format!("`{}` must be the same as `{}`, but it is not", alias.name, original.name);
         if alias.shape != original.shape || alias.dtype != original.dtype {
-            diagnostics.push(broken_tie(&message, tie.span).note(format!(
-                "one is {} {:?}, the other {} {:?}",
-                alias.dtype, alias.shape, original.dtype, original.shape
-            )));
+            diagnostics.push(
+                broken_tie(&message, tie.span)
+                    .note(format!(
+                        "one is {} {:?}, the other {} {:?}",
+                        alias.dtype, alias.shape, original.dtype, original.shape
+                    ))
+                    .note(format!("in {}", binding.checkpoint.file()))
+                    .help(crate::convert::TWO_PARAMETERS),
+            );
         } else if !same_view {
             let (left, right) = (whole(alias), whole(original));
             checks.push(Check {
@@ -218,6 +223,7 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
                 code: Code::BrokenTie,
                 message,
                 span: tie.span,
+                file: binding.checkpoint.file(),
             });
         }
     }
@@ -227,7 +233,7 @@ fn broken_tie(message: &str, span: grammar::Span) -> Diagnostic {
     Diagnostic::error(Code::BrokenTie, span, message, "tied here")
 }
 
-fn notes(binding: &Binding<'_>, targets: &[Target<'_>]) -> Vec<String> {
+fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
     let mut casts: std::collections::BTreeMap<(DType, DType), usize> = std::collections::BTreeMap::new();
     for target in targets {
@@ -245,6 +251,7 @@ fn notes(binding: &Binding<'_>, targets: &[Target<'_>]) -> Vec<String> {
             "{count} parameters are rounded from {from} to {to}; the other way back will not undo it"
         ));
     }
+    notes.extend(kept_as_they_are(options, targets));
     if binding.claims.outside > 0 {
         let count = binding.claims.outside;
         notes.push(format!("{count} tensors outside the model (optimizer state and the like) are left out"));
@@ -254,6 +261,23 @@ fn notes(binding: &Binding<'_>, targets: &[Target<'_>]) -> Vec<String> {
         notes.extend(defaults);
     }
     notes
+}
+
+/// A dtype asked for is one of floats; parameters of integers do not follow it.
+fn kept_as_they_are(options: &PlanOptions, targets: &[Target<'_>]) -> Option<String> {
+    let asked = options.dtype?;
+    let copied = |t: &&Target<'_>| t.tensor.contents.iter().any(|c| matches!(c, Content::Copy { .. }));
+    let kept: Vec<&Target<'_>> =
+        targets.iter().filter(copied).filter(|t| !t.tensor.dtype.is_float()).collect();
+    let first = kept.first()?;
+    let count = match kept.len() {
+        1 => "1 parameter is".to_owned(),
+        n => format!("{n} parameters are"),
+    };
+    Some(format!(
+        "{count} not of floats and not written as {asked}, the first `{}` of {}",
+        first.tensor.name, first.tensor.dtype
+    ))
 }
 
 /// Whether a cast can change values.

@@ -1,0 +1,329 @@
+//! Equations that do not hold: whose fault it is, told once.
+//!
+//! A config value that some tensor confirms is right, and a tensor that disagrees with it is the odd one. A value
+//! that no tensor confirms is in doubt; all equations it breaks are one mistake.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use transship_grammar as grammar;
+
+use grammar::{Code, Diagnostic, Diagnostics, FieldId, Size, Span, Symbol, Value};
+
+use super::shapes::Evidence;
+use super::solve::{Equation, EquationOrigin};
+use super::{Binding, Origin};
+
+impl Binding<'_> {
+    /// Every size is known, and all equations hold.
+    pub(super) fn judge(&self, equations: &[Equation], diagnostics: &mut Diagnostics) {
+        let confirmed = self.confirmed(equations);
+        let mut blamed = BTreeSet::new();
+        self.judge_unsolved(equations, &confirmed, &mut blamed, diagnostics);
+        let mut failing: Vec<&Equation> = equations.iter().filter(|e| self.fails(e)).collect();
+        // The plainest evidence first: one value and one tensor.
+        failing.sort_by_key(|e| (e.stored().is_none(), e.left.symbols().len()));
+        let mut odd: BTreeMap<usize, Vec<&Equation>> = BTreeMap::new();
+        for equation in failing {
+            let doubtful = self.doubtful(equation, &confirmed);
+            if doubtful.iter().any(|field| blamed.contains(field)) {
+                continue;
+            }
+            match equation.dimension() {
+                _ if equation.padded => diagnostics.push(self.table_too_small(equation)),
+                Some((tensor, _)) if doubtful.is_empty() => odd.entry(tensor).or_default().push(equation),
+                _ => diagnostics.push(self.conflict(equation, &doubtful)),
+            }
+            blamed.extend(doubtful);
+        }
+        for (tensor, equations) in odd {
+            diagnostics.push(self.odd_shape(tensor, &equations));
+        }
+    }
+
+    fn fails(&self, equation: &Equation) -> bool {
+        let by_index = |size: &Size| size.symbols().iter().any(|s| matches!(s, Symbol::At(..)));
+        if !self.unknown(equation).is_empty() || by_index(&equation.left) || by_index(&equation.right) {
+            return false;
+        }
+        match (self.amount(&equation.left), self.amount(&equation.right)) {
+            (Some(left), Some(right)) if equation.padded => left > right || (left == 0 && right > 0),
+            (Some(left), Some(right)) => left != right,
+            _ => true,
+        }
+    }
+
+    fn amount(&self, size: &Size) -> Option<i128> {
+        size.evaluate(&|s| self.symbol(s))
+    }
+
+    /// Values that a stored dimension or the numbers in names say alone, just as they are known.
+    fn confirmed(&self, equations: &[Equation]) -> BTreeSet<FieldId> {
+        let holding = equations.iter().filter(|e| e.stored().is_some() && !e.padded && !self.fails(e));
+        holding.filter_map(|e| single(&e.left)).filter(|f| self.values[f.index()].is_some()).collect()
+    }
+
+    /// Values in an equation that come from outside the tensors and that none of them confirms.
+    fn doubtful(&self, equation: &Equation, confirmed: &BTreeSet<FieldId>) -> Vec<FieldId> {
+        let symbols = [equation.left.symbols(), equation.right.symbols()].concat();
+        let fields = symbols.into_iter().filter_map(|symbol| match symbol {
+            Symbol::Field(field) => Some(field),
+            Symbol::At(..) => None,
+        });
+        let mut fields: Vec<FieldId> = fields
+            .filter(|field| !confirmed.contains(field))
+            .filter(|field| {
+                self.values[field.index()].as_ref().is_some_and(|known| {
+                    !matches!(known.origin, Origin::Shape { .. } | Origin::Counted(_) | Origin::Equation(_))
+                })
+            })
+            .collect();
+        fields.dedup();
+        fields
+    }
+
+    /// Values that no equation gives: because one has no solution, or because nothing says anything.
+    fn judge_unsolved(
+        &self,
+        equations: &[Equation],
+        confirmed: &BTreeSet<FieldId>,
+        blamed: &mut BTreeSet<FieldId>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let mut reported = BTreeSet::new();
+        let mut in_order: Vec<&Equation> = equations.iter().collect();
+        in_order.sort_by_key(|e| e.stored().is_some());
+        for equation in in_order.iter().filter(|e| !e.padded) {
+            let [field] = self.unknown(equation)[..] else { continue };
+            let difference = equation.left.minus(&equation.right);
+            let Some((a, b)) = difference.linear_in(Symbol::Field(field), &|s| self.symbol(s)) else {
+                continue;
+            };
+            if (a == 0 && b == 0) || !reported.insert(field) {
+                continue;
+            }
+            let doubtful = self.doubtful(equation, confirmed);
+            diagnostics.push(if a != 0 && b % a != 0 {
+                self.not_divisible(field, equation, (b.abs(), a.abs()), &doubtful)
+            } else {
+                self.conflict(equation, &doubtful)
+            });
+            blamed.extend(doubtful);
+        }
+        for equation in equations {
+            for field in self.unknown(equation) {
+                if reported.insert(field) {
+                    diagnostics.push(self.not_known(field, equation));
+                }
+            }
+        }
+    }
+
+    // -------------------------------------------------------------- messages
+
+    fn not_known(&self, field: FieldId, equation: &Equation) -> Diagnostic {
+        let name = &self.mapping.field(field).name;
+        Diagnostic::error(
+            Code::UnknownValue,
+            self.mapping.field(field).span,
+            format!("`{name}` is not known"),
+            format!("looked for in {}, and the shapes do not tell it", self.sources_of(field)),
+        )
+        .note(self.describe(equation))
+        .note(format!("in {}", self.file()))
+        .help(format!("give it with `--set {name}=VALUE`"))
+    }
+
+    fn display(&self, size: &Size) -> String {
+        size.display(&|s| self.mapping.symbol_name(s))
+    }
+
+    /// What an equation says, in words.
+    fn describe(&self, equation: &Equation) -> String {
+        let left = self.display(&equation.left);
+        let Some(stored) = equation.stored() else {
+            return format!("{left} = {}", self.display(&equation.right));
+        };
+        match stored.from {
+            Evidence::Dimension { tensor, dim, .. } => {
+                let tensor = &self.checkpoint.tensors()[tensor];
+                let relation = if equation.padded { "at most " } else { "" };
+                let which =
+                    if tensor.shape.len() > 1 { format!(" (dimension {})", dim + 1) } else { String::new() };
+                let (name, shape) = (&tensor.name, &tensor.shape);
+                format!("`{name}` has shape {shape:?}, so {left} is {relation}{}{which}", stored.stored)
+            }
+            Evidence::Count { tensor, .. } => format!(
+                "names are numbered up to `{}`, so {left} is {}",
+                self.checkpoint.tensors()[tensor].name,
+                stored.stored
+            ),
+        }
+    }
+
+    /// What is known of the values in equations, and from where.
+    fn with_sources(&self, mut diagnostic: Diagnostic, equations: &[&Equation]) -> Diagnostic {
+        let symbols = equations.iter().flat_map(|e| [e.left.symbols(), e.right.symbols()].concat());
+        let mut told = BTreeSet::new();
+        for symbol in symbols {
+            let Symbol::Field(field) = symbol else { continue };
+            if let Some(known) = self.values[field.index()].as_ref()
+                && told.insert(field)
+            {
+                let name = &self.mapping.field(field).name;
+                diagnostic = diagnostic.note(format!("{name} = {}: {}", known.value, known.origin));
+            }
+        }
+        diagnostic.note(format!("in {}", self.file()))
+    }
+
+    fn place(&self, equation: &Equation) -> Span {
+        match &equation.origin {
+            EquationOrigin::Written(span) => *span,
+            EquationOrigin::Stored(stored) => match stored.from {
+                Evidence::Dimension { span, .. } | Evidence::Count { span, .. } => span,
+            },
+        }
+    }
+
+    fn conflict(&self, equation: &Equation, doubtful: &[FieldId]) -> Diagnostic {
+        let value = |size: &Size| self.amount(size).map_or_else(|| "too large".to_owned(), |n| n.to_string());
+        let left = self.display(&equation.left);
+        let message = match equation.stored() {
+            Some(_) if equation.left.symbols().is_empty() => self.describe(equation),
+            Some(_) if self.unknown(equation).is_empty() => {
+                format!("{}, but {left} is {}", self.describe(equation), value(&equation.left))
+            }
+            Some(_) => format!("{}, which cannot be", self.describe(equation)),
+            None if self.unknown(equation).is_empty() => {
+                let right = self.display(&equation.right);
+                format!("{left} is {}, but {right} is {}", value(&equation.left), value(&equation.right))
+            }
+            None => format!("{left} = {} has no solution", self.display(&equation.right)),
+        };
+        let diagnostic = Diagnostic::error(Code::ConfigConflict, self.place(equation), message, "by this");
+        let diagnostic = self.with_sources(diagnostic, &[equation]);
+        self.with_way_out(diagnostic, equation, doubtful)
+    }
+
+    /// Which values to correct: those that no tensor confirms.
+    fn with_way_out(&self, diagnostic: Diagnostic, equation: &Equation, doubtful: &[FieldId]) -> Diagnostic {
+        let mut diagnostic = diagnostic;
+        if let Some(stored) = equation.stored()
+            && let Evidence::Count { .. } = stored.from
+            && self.amount(&equation.left) > Some(i128::from(stored.stored))
+        {
+            diagnostic = diagnostic
+                .help("parameters are missing: the file is incomplete, or one of several parts of the model");
+        }
+        let exact = single(&equation.left).zip(equation.stored()).map(|(_, stored)| stored.stored);
+        let settings: Vec<String> = doubtful
+            .iter()
+            .map(|field| {
+                let value = exact.map_or_else(|| "VALUE".to_owned(), |n| n.to_string());
+                format!("`--set {}={value}`", self.mapping.field(*field).name)
+            })
+            .collect();
+        diagnostic.help(match (settings.as_slice(), exact) {
+            ([], _) => "the tensors contradict one another: the file is damaged, or of another architecture"
+                .to_owned(),
+            ([one], Some(_)) => format!("if the tensors are right and the config is not, {one} says so"),
+            (several, _) => {
+                format!("if the config is wrong, give the right value with {}", several.join(" or "))
+            }
+        })
+    }
+
+    /// A tensor whose shape disagrees with what others confirm.
+    fn odd_shape(&self, number: usize, equations: &[&Equation]) -> Diagnostic {
+        let tensor = &self.checkpoint.tensors()[number];
+        let mut expected = tensor.shape.clone();
+        for equation in equations {
+            if let Some((_, dim)) = equation.dimension()
+                && let Some(size) = self.amount(&equation.left).and_then(|n| u64::try_from(n).ok())
+            {
+                expected[dim] = size;
+            }
+        }
+        let message =
+            format!("`{}` has shape {:?}, but by its layout {expected:?}", tensor.name, tensor.shape);
+        let diagnostic =
+            Diagnostic::error(Code::ShapeMismatch, self.place(equations[0]), message, "this layout");
+        let reversed = expected.iter().rev().eq(&tensor.shape);
+        self.with_sources(diagnostic, equations).help(if reversed && expected.len() > 1 {
+            "it is stored transposed: give it a rule of its own, with the axes in that order, in a copy of the mapping"
+        } else {
+            "other tensors agree with the layout: this one is damaged, or the model is of another architecture"
+        })
+    }
+
+    fn not_divisible(
+        &self,
+        field: FieldId,
+        equation: &Equation,
+        (total, divisor): (i128, i128),
+        doubtful: &[FieldId],
+    ) -> Diagnostic {
+        let name = &self.mapping.field(field).name;
+        let message = format!("{total} does not divide by {divisor}, so `{name}` has no value");
+        let diagnostic = Diagnostic::error(Code::NotDivisible, self.place(equation), message, "by this");
+        let diagnostic = match equation.stored() {
+            Some(_) => diagnostic.note(self.describe(equation)),
+            None => diagnostic,
+        };
+        let diagnostic = self.with_sources(diagnostic, &[equation]);
+        self.with_way_out(diagnostic, equation, doubtful)
+    }
+
+    fn table_too_small(&self, equation: &Equation) -> Diagnostic {
+        let left = self.display(&equation.left);
+        let wanted = self.amount(&equation.left).unwrap_or_default();
+        let stored = self.amount(&equation.right).unwrap_or_default();
+        let message = match wanted {
+            0 => format!("{left} is 0, so nothing of the {stored} that are stored would be kept"),
+            _ => format!("{left} is {wanted}, but only {stored} are stored"),
+        };
+        let diagnostic =
+            Diagnostic::error(Code::TableTooSmall, self.place(equation), message, "by this layout")
+                .note(self.describe(equation));
+        let diagnostic = self.with_sources(diagnostic, &[equation]);
+        match single(&equation.left) {
+            Some(field) => {
+                let name = &self.mapping.field(field).name;
+                diagnostic.help(format!(
+                    "give the right number with `--set {name}=N`; `--set {name}={stored}` keeps all that is stored"
+                ))
+            }
+            None => diagnostic.help("give the right numbers with `--set NAME=N`"),
+        }
+    }
+}
+
+impl Equation {
+    fn stored(&self) -> Option<&super::shapes::SizeEquation> {
+        match &self.origin {
+            EquationOrigin::Stored(stored) => Some(stored),
+            EquationOrigin::Written(_) => None,
+        }
+    }
+
+    /// The tensor and the dimension it is about.
+    fn dimension(&self) -> Option<(usize, usize)> {
+        match self.stored()?.from {
+            Evidence::Dimension { tensor, dim, .. } => Some((tensor, dim)),
+            Evidence::Count { .. } => None,
+        }
+    }
+}
+
+/// The config value that a size is, where it is just one.
+fn single(size: &Size) -> Option<FieldId> {
+    match size.symbols().as_slice() {
+        [Symbol::Field(field)] if *size == Size::symbol(Symbol::Field(*field)) => Some(*field),
+        _ => None,
+    }
+}
+
+/// Whether a value cannot be a size.
+pub(super) fn is_negative(value: &Value) -> bool {
+    value.as_integer().is_some_and(|n| n < 0)
+}
