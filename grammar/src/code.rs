@@ -78,6 +78,8 @@ codes! {
     TwoHomes = "0207", "axis with two homes";
     /// One rank axis twice over one parameter.
     RankTwice = "0208", "rank axis twice";
+    /// A layout with more parts than can be dealt with.
+    LayoutTooWide = "0209", "layout with too many parts";
     /// An axis that one side of a rule lacks.
     AxisOnOneSide = "0301", "axis on one side only";
     /// A part that one side of a rule lacks.

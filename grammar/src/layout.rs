@@ -160,6 +160,12 @@ impl Layout {
         all
     }
 
+    /// How many boxes it has: its sums multiply.
+    #[must_use]
+    pub fn box_count(&self) -> usize {
+        self.dims.iter().fold(1, |count, dim| count.saturating_mul(dim.box_count()))
+    }
+
     /// The boxes, sizes left open.
     #[must_use]
     pub fn symbolic_boxes(&self) -> Vec<SymbolicBox> {
@@ -230,6 +236,15 @@ impl Factor {
                 sum.arms.iter().flat_map(|a| &a.factors).for_each(|f| f.collect_sums(all));
             }
             Factor::Axis(_) | Factor::Unit => {}
+        }
+    }
+
+    fn box_count(&self) -> usize {
+        let product = |factors: &[Factor]| factors.iter().fold(1usize, |n, f| n.saturating_mul(f.box_count()));
+        match self {
+            Factor::Axis(_) | Factor::Unit => 1,
+            Factor::Product(factors, _) => product(factors),
+            Factor::Sum(sum) => sum.arms.iter().fold(0, |n, arm| n.saturating_add(product(&arm.factors))),
         }
     }
 

@@ -203,11 +203,12 @@ fn match_parts(parts: &[Part], name: &str, captures: &mut Captures) -> bool {
             };
             let ends = name.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|end| *end <= reach);
             for end in ends {
-                captures.stars.push(name[..end].to_owned());
+                let place = captures.stars.len();
                 if match_parts(rest, &name[end..], captures) {
+                    // Later stars are there already.
+                    captures.stars.insert(place, name[..end].to_owned());
                     return true;
                 }
-                captures.stars.pop();
             }
             false
         }

@@ -307,9 +307,19 @@ impl Expr {
     /// Whether it depends on an index.
     #[must_use]
     pub fn has_index(&self) -> bool {
-        let mut found = false;
-        self.visit(&mut |e| found |= matches!(e.kind, ExprKind::Index(_)));
-        found
+        !self.indices().is_empty()
+    }
+
+    /// The indices it depends on.
+    #[must_use]
+    pub fn indices(&self) -> Vec<AxisId> {
+        let mut all = Vec::new();
+        self.visit(&mut |e| {
+            if let ExprKind::Index(axis) = e.kind {
+                all.push(axis);
+            }
+        });
+        all
     }
 
     /// The first place in a document that it looks at.

@@ -32,7 +32,7 @@ pub(super) fn check_names(mapping: &Mapping, diagnostics: &mut Diagnostics) {
     for side in SideId::BOTH {
         let claims = claims(mapping, side);
         for (i, a) in claims.iter().enumerate() {
-            let clash = claims[..i].iter().find(|b| clashes(a, b));
+            let clash = claims[..i].iter().find(|b| clashes(mapping, a, b));
             if let Some(b) = clash {
                 diagnostics.push(overlap(mapping, side, a, b));
             }
@@ -60,9 +60,11 @@ fn claims(mapping: &Mapping, side: SideId) -> Vec<Claim<'_>> {
     all
 }
 
-fn clashes(a: &Claim<'_>, b: &Claim<'_>) -> bool {
+fn clashes(mapping: &Mapping, a: &Claim<'_>, b: &Claim<'_>) -> bool {
     let by_kind = match (a.kind, b.kind) {
         (Use::Drop, Use::Drop) => false,
+        // One statement, its alternatives multiplied out.
+        (Use::Tie, Use::Tie) if a.span == b.span => false,
         (Use::Rule { rule, entry, .. }, Use::Rule { rule: r, entry: e, .. }) if rule == r && entry == e => {
             true
         }
@@ -70,7 +72,20 @@ fn clashes(a: &Claim<'_>, b: &Claim<'_>) -> bool {
         (Use::Rule { writes, .. }, Use::Rule { writes: w, .. }) => writes && w,
         _ => true,
     };
-    by_kind && !a.guard.excludes(b.guard) && a.name.meets(b.name) && !apart(a.name, b.name)
+    by_kind && !exclusive(mapping, a, b) && a.name.meets(b.name) && !apart(a.name, b.name)
+}
+
+/// Whether two claims stand in different branches of one choice. A choice that asks an index decides between two
+/// names only where they show that index alike.
+fn exclusive(mapping: &Mapping, a: &Claim<'_>, b: &Claim<'_>) -> bool {
+    let shown = |name: &Template, axis| {
+        name.indices().find(|i| i.axis == axis).map(|i| (i.scale, i.offset))
+    };
+    a.guard.0.iter().any(|(choice, branch)| {
+        let other = b.guard.0.iter().find(|(c, taken)| c == choice && taken != branch);
+        let indices = mapping.choices[choice.index()].on.indices();
+        other.is_some() && indices.into_iter().all(|axis| shown(a.name, axis) == shown(b.name, axis))
+    })
 }
 
 /// Whether the numbers in two names never agree, for ranges that do not meet or steps that miss one another.

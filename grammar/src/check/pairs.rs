@@ -120,6 +120,9 @@ fn compare(mapping: &Mapping, rule: &Rule, lefts: &[Piece], rights: &[Piece]) ->
     if let Some(diagnostic) = padding_on_both(rule) {
         return Some(diagnostic);
     }
+    if let Some(diagnostic) = same_part_twice(lefts).or_else(|| same_part_twice(rights)) {
+        return Some(diagnostic);
+    }
     let by_label = |pieces: &'_ [Piece]| -> BTreeMap<Labels, usize> {
         pieces.iter().enumerate().map(|(i, p)| (p.labels.clone(), i)).collect()
     };
@@ -138,6 +141,28 @@ fn compare(mapping: &Mapping, rule: &Rule, lefts: &[Piece], rights: &[Piece]) ->
             && let Some(diagnostic) = compare_axes(mapping, &lefts[*i], &rights[*j], labels)
         {
             return Some(diagnostic);
+        }
+    }
+    None
+}
+
+/// Each part of a parameter is stored once. Eras that put different parts into names are not told apart.
+fn same_part_twice(pieces: &[Piece]) -> Option<Diagnostic> {
+    let mut seen: BTreeMap<&Labels, &Piece> = BTreeMap::new();
+    for piece in pieces {
+        if let Some(first) = seen.insert(&piece.labels, piece) {
+            let part: Vec<&str> = piece.labels.values().map(String::as_str).collect();
+            let what = if part.is_empty() { "the whole".to_owned() } else { format!("the part `{}`", part.join(" ")) };
+            return Some(
+                Diagnostic::error(
+                    Code::DuplicateLabel,
+                    piece.span,
+                    format!("{what} of one parameter is stored twice"),
+                    "again here",
+                )
+                .with(first.span, "first here")
+                .help("give each part one place; eras that split a parameter differently are two rules in branches of a `when`"),
+            );
         }
     }
     None
@@ -377,24 +402,29 @@ fn solve(mapping: &Mapping, size: &Size) -> Size {
 
 /// `{layer in dense}` on one side needs the same on the other.
 fn ranges(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
-    let collect = |side: &[Entry]| -> BTreeMap<AxisId, ((Size, Size), Span)> {
-        let mut all = BTreeMap::new();
+    let collect = |side: &[Entry]| -> BTreeMap<AxisId, Vec<((Size, Size), Span)>> {
+        let mut all: BTreeMap<AxisId, Vec<((Size, Size), Span)>> = BTreeMap::new();
         for stored in side.iter().flat_map(|e| &e.stored) {
             for index in stored.name.indices() {
                 let whole = &mapping.axis(index.axis).range;
-                all.insert(index.axis, (index.range.clone().unwrap_or_else(|| whole.clone()), stored.span));
+                let range = index.range.clone().unwrap_or_else(|| whole.clone());
+                all.entry(index.axis).or_default().push((range, stored.span));
             }
             for axis in stored.layouts.iter().flat_map(|(_, layout)| layout.axes()) {
-                all.entry(axis.axis).or_insert((mapping.axis(axis.axis).range.clone(), axis.span));
+                all.entry(axis.axis).or_default().push((mapping.axis(axis.axis).range.clone(), axis.span));
             }
         }
         all
     };
     let (left, right) = (collect(&rule.sides[0]), collect(&rule.sides[1]));
-    let (axis, (l, left_span)) =
-        left.iter().find(|(axis, (l, _))| right.get(axis).is_some_and(|(r, _)| r != l))?;
-    let (r, right_span) = right.get(axis)?;
-    let name = &mapping.axis(*axis).name;
+    let pairs = left.iter().filter_map(|(axis, l)| Some((axis, l, right.get(axis)?)));
+    let differing = pairs.flat_map(|(axis, l, r)| {
+        let all = [l.as_slice(), r.as_slice()].concat();
+        let first = all[0].clone();
+        all.into_iter().skip(1).find(|(range, _)| *range != first.0).map(|other| (*axis, first, other))
+    });
+    let (axis, (l, left_span), (r, right_span)) = differing.into_iter().next()?;
+    let name = &mapping.axis(axis).name;
     let show = |(from, to): &(Size, Size)| {
         let symbol = |s| mapping.symbol_name(s);
         format!("{name} in {}..{}", from.display(&symbol), to.display(&symbol))
@@ -402,11 +432,11 @@ fn ranges(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
     Some(
         Diagnostic::error(
             Code::RangeMismatch,
-            *right_span,
-            format!("`{name}` runs over different ranges on the two sides"),
-            show(r),
+            right_span,
+            format!("`{name}` runs over different ranges in one rule"),
+            show(&r),
         )
-        .with(*left_span, show(l))
+        .with(left_span, show(&l))
         .help("use the same range on both sides; a shift is written `{layer + 2}`"),
     )
 }

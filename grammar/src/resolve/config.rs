@@ -320,7 +320,10 @@ impl<'a> Resolver<'a> {
         let writes = config.writes.iter().map(|w| (w.side, w.place.clone(), w.span));
         let all: Vec<(SideId, String, Span)> = fields.chain(writes).collect();
         for (side, place, span) in all {
-            match seen.iter().find(|(s, p, _)| *s == side && *p == place) {
+            // A value inside another: `a` and `a.b`.
+            let inside = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('.'));
+            let overlaps = |p: &str| p == place || inside(p, &place) || inside(&place, p);
+            match seen.iter().find(|(s, p, _)| *s == side && overlaps(p)) {
                 Some((_, _, first)) => {
                     let first = *first;
                     self.error(

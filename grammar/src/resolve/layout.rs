@@ -11,6 +11,9 @@ use crate::mapping::{Guard, RankId, SideId};
 use crate::source::Span;
 use crate::value::Pattern;
 
+/// More parts than any parameter is stored in.
+const MAX_BOXES: usize = 4096;
+
 /// A value under each of the guards that it depends on; the guards exclude one another.
 pub(super) type Guarded<T> = Vec<(Guard, T)>;
 
@@ -461,6 +464,18 @@ impl Resolver<'_> {
 
     /// What is wrong with a layout whatever it is paired with.
     fn check_layout(&mut self, layout: &Layout) -> bool {
+        if layout.box_count() > MAX_BOXES {
+            self.error(
+                Diagnostic::error(
+                    Code::LayoutTooWide,
+                    layout.span,
+                    format!("this layout has more than {MAX_BOXES} parts"),
+                    "its sums multiply",
+                )
+                .help("name the parts by an axis where there is nothing to tell them apart by"),
+            );
+            return false;
+        }
         let mut good = true;
         for dim in &layout.dims {
             let pads: Vec<Span> = Layout { dims: vec![dim.clone()], span: layout.span }

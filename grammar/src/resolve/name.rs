@@ -134,7 +134,9 @@ impl<'a> Resolver<'a> {
 
     fn resolve_index_part(&mut self, index: &'a Index, side: SideId) -> Option<Part> {
         let axes: Vec<&ast::IndexTerm> = index.terms.iter().filter(|t| t.axis.is_some()).collect();
-        let offset: i64 = index.terms.iter().filter(|t| t.axis.is_none()).map(|t| t.factor).sum();
+        let numbers = index.terms.iter().filter(|t| t.axis.is_none()).map(|t| t.factor);
+        let offset = numbers.fold(0i64, i64::saturating_add);
+        self.check_index_numbers(index, offset)?;
         let (term, name) = match axes.as_slice() {
             [ast::IndexTerm { factor, axis: Some(name) }] if *factor != 0 => (*factor, name),
             _ => {
@@ -150,14 +152,15 @@ impl<'a> Resolver<'a> {
                 return None;
             }
         };
-        let width = index.width.as_ref().and_then(|w| w.text.parse().ok()).filter(|w| *w <= 20);
+        let width = index.width.as_ref().and_then(|w| w.text.parse().ok());
         if let Some(rank) = self.mapping.ranks.iter().position(|r| r.name == name.text && r.side == side) {
             return Some(Part::Rank(crate::mapping::RankId::from_index(rank), width));
         }
         let axis = self.axis(name);
         let ranks: Vec<_> = index.ranks.iter().map(|r| self.rank(r, side)).collect();
         let range = match &index.set {
-            None => None,
+            // An index that does not begin at 0 says everywhere which numbers are its own.
+            None => axis.map(|a| self.mapping.axis(a).range.clone()).filter(|(from, _)| *from != Size::default()),
             Some(set) => Some(self.index_set(set)?),
         };
         if let Some(field) = axis.and_then(|a| self.mapping.axis(a).field) {
@@ -171,6 +174,22 @@ impl<'a> Resolver<'a> {
             range,
             ranks: ranks.into_iter().collect::<Option<_>>()?,
         }))
+    }
+
+    /// Numbers that no name has would only overflow later.
+    fn check_index_numbers(&mut self, index: &Index, offset: i64) -> Option<()> {
+        const LARGEST: u64 = 1 << 40;
+        let factors = index.terms.iter().map(|t| t.factor.unsigned_abs());
+        let width = index.width.as_ref().map(|w| w.text.parse::<u64>().unwrap_or(u64::MAX));
+        let message = match width {
+            Some(width) if width > 20 => "a number in a name has more than 20 digits",
+            _ if factors.max().unwrap_or(0).max(offset.unsigned_abs()) > LARGEST => {
+                "this number is larger than any in a name"
+            }
+            _ => return Some(()),
+        };
+        self.error(Diagnostic::error(Code::IndexNotInvertible, index.span, message, "in this index"));
+        None
     }
 
     fn index_set(&mut self, set: &'a IndexSet) -> Option<(Size, Size)> {
