@@ -24,9 +24,9 @@ pub(crate) fn mapping_source(name: &str) -> Result<Source, Failure> {
         Err(error) => match shipped(name) {
             Some(mapping) => Ok(Source::new(&format!("{name}.mapping"), mapping.text)),
             None if error.kind() == std::io::ErrorKind::NotFound => Err(unknown_mapping(name)),
-            None if path.is_dir() => {
-                Err(Failure::new(format_args!("cannot read {name}: it is a directory; give a mapping file in it")))
-            }
+            None if path.is_dir() => Err(Failure::new(format_args!(
+                "cannot read {name}: it is a directory; give a mapping file in it"
+            ))),
             None => Err(Failure::new(format_args!("cannot read {name}: {error}"))),
         },
     }
@@ -160,7 +160,12 @@ fn incomplete(mapping: &Mapping, checkpoint: &Checkpoint) -> Option<String> {
 }
 
 /// The side that the user names is not what the checkpoint is of.
-fn wrong_side(mapping: &Mapping, side: SideId, detected: Option<SideId>, checkpoint: &Checkpoint) -> Diagnostics {
+fn wrong_side(
+    mapping: &Mapping,
+    side: SideId,
+    detected: Option<SideId>,
+    checkpoint: &Checkpoint,
+) -> Diagnostics {
     let mut diagnostics = Diagnostics::new(&mapping.source);
     let name = &mapping.side(side).name;
     let message = format!("{} is not of side `{name}` of the mapping `{}`", checkpoint.file(), mapping.name);
@@ -169,7 +174,8 @@ fn wrong_side(mapping: &Mapping, side: SideId, detected: Option<SideId>, checkpo
         diagnostic = diagnostic.note(format!("it lacks {mark}"));
     }
     diagnostics.push(match detected {
-        Some(other) => diagnostic.help(format!("its names are those of side `{}`: leave `--from` out", mapping.side(other).name)),
+        Some(other) => diagnostic
+            .help(format!("its names are those of side `{}`: leave `--from` out", mapping.side(other).name)),
         None => diagnostic.help("choose another mapping with `--mapping`"),
     });
     diagnostics
@@ -200,8 +206,10 @@ fn wrong_checkpoint(mapping: &Mapping, checkpoint: &Checkpoint) -> Diagnostics {
     let mut diagnostic = Diagnostic::without_place(Code::WrongCheckpoint, message);
     for side in &mapping.sides {
         for ways in &side.detect {
-            let names: Vec<String> = ways.iter().map(|t| format!("`{}`", mapping.display_template(t))).collect();
-            diagnostic = diagnostic.note(format!("a checkpoint of side `{}` has {}", side.name, names.join(" or ")));
+            let names: Vec<String> =
+                ways.iter().map(|t| format!("`{}`", mapping.display_template(t))).collect();
+            diagnostic =
+                diagnostic.note(format!("a checkpoint of side `{}` has {}", side.name, names.join(" or ")));
         }
     }
     diagnostic = diagnostic.note(format!("it holds {}", first_names(checkpoint)));

@@ -11,7 +11,10 @@ use crate::size::show_size;
 pub(crate) enum Progress {
     Bar(ProgressBar),
     /// A line at every tenth.
-    Lines { total: u64, done: AtomicU64 },
+    Lines {
+        total: u64,
+        done: AtomicU64,
+    },
     Silent,
 }
 

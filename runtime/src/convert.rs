@@ -6,11 +6,11 @@ use transship_grammar as grammar;
 
 use grammar::{Code, Diagnostic, Diagnostics, Mapping, SideId};
 
+use crate::Checkpoint;
 use crate::bind::{BindOptions, Binding};
 use crate::engine;
 use crate::output::{self, OutputError, SmallFile};
 use crate::plan::{Check, Plan, PlanOptions};
-use crate::Checkpoint;
 
 /// Why a conversion failed. Nothing of it is left on the disk then.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,9 @@ impl Plan<'_> {
         for check in &self.checks {
             match engine::equal(&check.copy, check.dtype, check.left, check.right) {
                 Ok(None) => {}
-                Ok(Some(index)) => diagnostics.push(differs(check, &format!("they first differ at {index:?}"))),
+                Ok(Some(index)) => {
+                    diagnostics.push(differs(check, &format!("they first differ at {index:?}")));
+                }
                 Err(error) => diagnostics.push(differs(check, &error.to_string())),
             }
         }
@@ -117,7 +119,10 @@ pub(crate) const TWO_PARAMETERS: &str =
 
 fn differs(check: &Check<'_>, place: &str) -> Diagnostic {
     let (label, help) = match check.code {
-        Code::BroadcastDiffers => ("one value along this axis", "the model does not have this axis only in name: write it without `*` on both sides"),
+        Code::BroadcastDiffers => (
+            "one value along this axis",
+            "if they are meant to differ, a copy of the mapping must have this axis on both sides, without `*`",
+        ),
         _ => ("tied here", TWO_PARAMETERS),
     };
     Diagnostic::error(check.code, check.span, check.message.clone(), label)

@@ -116,7 +116,8 @@ impl MegatronGpt2 {
 
     /// The top-level value of the file around given layers and arguments.
     pub fn root(&self, file: &mut TorchFile, layers: Vec<(String, Py)>, args: Vec<(String, Py)>) -> Py {
-        let dict = |list: Vec<(&str, Py)>| Py::Dict(list.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
+        let dict =
+            |list: Vec<(&str, Py)>| Py::Dict(list.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
         let words = file.tensor(self.dtype, &[self.vocab, self.hidden]);
         let positions = file.tensor(self.dtype, &[self.positions, self.hidden]);
         let embedding = dict(vec![
@@ -124,7 +125,8 @@ impl MegatronGpt2 {
             ("position_embeddings", dict(vec![("weight", positions)])),
         ]);
         let language_model = dict(vec![("embedding", embedding), ("encoder", Py::Dict(layers))]);
-        let mut root = vec![("iteration", Py::Int(100)), ("model", dict(vec![("language_model", language_model)]))];
+        let mut root =
+            vec![("iteration", Py::Int(100)), ("model", dict(vec![("language_model", language_model)]))];
         if self.args {
             root.insert(0, ("args", Py::Namespace(args)));
         }

@@ -105,7 +105,8 @@ impl TorchFile {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self, path: &Path, root: &Py) -> io::Result<()> {
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+        let options =
+            SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
         let mut zip = ZipWriter::new(BufWriter::with_capacity(1 << 20, File::create(path)?));
         zip.start_file("archive/data.pkl", options)?;
         zip.write_all(&root.dump())?;

@@ -57,7 +57,10 @@ fn convert_tells_what_it_wrote() {
 fn plan_shows_each_target_with_its_sources() {
     prints!("plan_text", &["plan", C]);
     prints!("plan_json", &["plan", B, "--format", "json"]);
-    prints!("plan_with_shards_and_buffers", &["plan", D, "--max-shard-size", "100KB", "--set", "legacy_buffers=true"]);
+    prints!(
+        "plan_with_shards_and_buffers",
+        &["plan", D, "--max-shard-size", "100KB", "--set", "legacy_buffers=true"]
+    );
 }
 
 #[test]
@@ -70,7 +73,10 @@ fn inspect_shows_tensors_storages_and_documents() {
     let bias = "model.language_model.transformer.layers.1.mlp.dense_4h_to_h.bias";
     let tensors = json["tensors"].as_array().expect("a list");
     let found = tensors.iter().find(|t| t["name"] == bias).expect("it is there");
-    assert_eq!((&found["dtype"], &found["shape"][0], &found["strides"][0]), (&"bf16".into(), &64.into(), &0.into()));
+    assert_eq!(
+        (&found["dtype"], &found["shape"][0], &found["strides"][0]),
+        (&"bf16".into(), &64.into(), &0.into())
+    );
     assert_eq!(json["documents"]["checkpoint_version"], 2.0);
     prints!("inspect_json", &["inspect", HUGGING_FACE, "--format", "json"]);
 }
@@ -80,7 +86,9 @@ fn check_proves_mappings() {
     prints!("check_text", &["check", "megatron_gpt2"]);
     let workplace = Workplace::new();
     workplace.put("wrong.mapping", "mapping wrong : a <=> b\n\nconfig {\n    hidden = args.hidden <=> n_embd\n}\n\nx [hidden heads]  <=>  y [hidden]\n");
-    for (name, format) in [("check_wrong_text", "text"), ("check_wrong_short", "short"), ("check_wrong_json", "json")] {
+    for (name, format) in
+        [("check_wrong_text", "text"), ("check_wrong_short", "short"), ("check_wrong_json", "json")]
+    {
         let done = workplace.run(&["check", "@wrong.mapping", "--format", format]);
         assert_eq!(done.code, 1);
         insta::assert_snapshot!(name, said(&done));
@@ -99,7 +107,8 @@ fn explain_fmt_and_mappings() {
     assert_eq!(Some(printed.as_str()), transship_mappings::shipped("megatron_gpt2").map(|m| m.text));
 
     let workplace = Workplace::new();
-    let untidy = "mapping tidy : a <=> b\nconfig { hidden = args.hidden <=> n_embd }\nx [hidden]<=>y [hidden]\n";
+    let untidy =
+        "mapping tidy : a <=> b\nconfig { hidden = args.hidden <=> n_embd }\nx [hidden]<=>y [hidden]\n";
     workplace.put("tidy.mapping", untidy);
     let done = workplace.run(&["fmt", "--check", "@tidy.mapping"]);
     assert_eq!((done.code, done.out.as_str()), (1, ""));
@@ -163,7 +172,10 @@ fn the_number_of_threads_does_not_show() {
         let one = bytes_of(&converted(&[input, "--threads", "1"]).0);
         assert!(one.len() >= 2);
         for threads in ["4", "3"] {
-            assert!(one == bytes_of(&converted(&[input, "--threads", threads]).0), "{input} with {threads} threads");
+            assert!(
+                one == bytes_of(&converted(&[input, "--threads", threads]).0),
+                "{input} with {threads} threads"
+            );
         }
     }
 }

@@ -21,7 +21,13 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
     check_directory(&directory)?;
     if !args.quiet {
         let source = &mapping.side(*from).name;
-        writeln!(streams.err, "{}: {} ({source} to {target} by `{}`)", checkpoint.file(), checkpoint.format(), mapping.name)?;
+        writeln!(
+            streams.err,
+            "{}: {} ({source} to {target} by `{}`)",
+            checkpoint.file(),
+            checkpoint.format(),
+            mapping.name
+        )?;
         for note in plan.notes() {
             writeln!(streams.err, "note: {note}")?;
         }
@@ -72,20 +78,32 @@ fn default_output(input: &Path, target: &str) -> PathBuf {
     PathBuf::from(format!("{stem}-{target}"))
 }
 
-fn report(args: &Convert, plan: &Plan<'_>, directory: &Path, streams: &mut Streams<'_>) -> Result<(), Failure> {
+fn report(
+    args: &Convert,
+    plan: &Plan<'_>,
+    directory: &Path,
+    streams: &mut Streams<'_>,
+) -> Result<(), Failure> {
     let files: Vec<(String, u64, usize)> = plan
         .output()
         .files
         .iter()
         .map(|f| (f.name.clone(), f.size, f.tensors.len()))
-        .chain(plan.output().index.iter().chain(plan.documents()).map(|f| (f.name.clone(), f.bytes.len() as u64, 0)))
+        .chain(
+            plan.output()
+                .index
+                .iter()
+                .chain(plan.documents())
+                .map(|f| (f.name.clone(), f.bytes.len() as u64, 0)),
+        )
         .collect();
     if args.format == Format::Json {
         let files: Vec<_> = files
             .iter()
             .map(|(name, bytes, tensors)| json!({ "name": name, "bytes": bytes, "tensors": tensors }))
             .collect();
-        let result = json!({ "output": directory.display().to_string(), "files": files, "notes": plan.notes() });
+        let result =
+            json!({ "output": directory.display().to_string(), "files": files, "notes": plan.notes() });
         writeln!(streams.out, "{result:#}")?;
         return Ok(());
     }

@@ -36,7 +36,8 @@ pub(crate) fn run(args: &Fmt, streams: &mut Streams<'_>) -> Result<(), Failure> 
 
 /// Written beside and renamed, so that a failure leaves the file as it was.
 fn replace(file: &Path, text: &str) -> Result<(), Failure> {
-    let cannot = |error: std::io::Error| Failure::new(format_args!("cannot write {}: {error}", file.display()));
+    let cannot =
+        |error: std::io::Error| Failure::new(format_args!("cannot write {}: {error}", file.display()));
     let temporary = file.with_extension("mapping.partial");
     let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, file));
     if written.is_err() {

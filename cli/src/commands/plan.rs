@@ -34,7 +34,14 @@ fn write_text(binding: &Binding<'_>, plan: &Plan<'_>, streams: &mut Streams<'_>)
     }
     writeln!(out, "tensors")?;
     for (tensor, sources) in plan.tensors() {
-        writeln!(out, "  {}  {} {:?}  {}", tensor.name, tensor.dtype, tensor.shape, show_size(bytes(tensor)))?;
+        writeln!(
+            out,
+            "  {}  {} {:?}  {}",
+            tensor.name,
+            tensor.dtype,
+            tensor.shape,
+            show_size(bytes(tensor))
+        )?;
         for Source { name, steps } in sources {
             let steps = if steps.is_empty() { "as it is".to_owned() } else { steps.join("; ") };
             writeln!(out, "    from {name}: {steps}")?;
@@ -80,9 +87,13 @@ fn as_json(binding: &Binding<'_>, plan: &Plan<'_>) -> Value {
             let names: Vec<&str> = f.tensors.iter().map(|t| t.spec.name.as_str()).collect();
             json!({ "name": f.name, "bytes": f.size, "tensors": names })
         })
-        .chain(plan.output().index.iter().chain(plan.documents()).map(|f| {
-            json!({ "name": f.name, "bytes": f.bytes.len(), "tensors": [] })
-        }))
+        .chain(
+            plan.output()
+                .index
+                .iter()
+                .chain(plan.documents())
+                .map(|f| json!({ "name": f.name, "bytes": f.bytes.len(), "tensors": [] })),
+        )
         .collect();
     json!({ "config": config, "tensors": tensors, "files": files, "notes": plan.notes() })
 }

@@ -113,7 +113,8 @@ impl Binding<'_> {
     fn check_settings(&self, settings: &[Setting], diagnostics: &mut Diagnostics) {
         let known: Vec<&str> = self.mapping.config.fields.iter().map(|f| f.name.as_str()).collect();
         for setting in settings.iter().filter(|s| !known.contains(&s.name.as_str())) {
-            let message = format!("the mapping `{}` has no config value `{}`", self.mapping.name, setting.name);
+            let message =
+                format!("the mapping `{}` has no config value `{}`", self.mapping.name, setting.name);
             let mut diagnostic = Diagnostic::without_place(Code::UnknownSetting, message)
                 .note(format!("it has {}", known.join(", ")));
             if let Some(near) = nearest(&setting.name, known.iter().copied()) {
@@ -192,8 +193,12 @@ impl Binding<'_> {
             format!("the value is {}", known.origin),
         );
         match (&known.origin, &self.base) {
-            (Origin::Base(_), Some(base)) => diagnostic = diagnostic.note(format!("in {}", base.path.display())),
-            (Origin::Place(_) | Origin::Computed, _) => diagnostic = diagnostic.note(format!("in {}", self.file())),
+            (Origin::Base(_), Some(base)) => {
+                diagnostic = diagnostic.note(format!("in {}", base.path.display()));
+            }
+            (Origin::Place(_) | Origin::Computed, _) => {
+                diagnostic = diagnostic.note(format!("in {}", self.file()));
+            }
             _ => {}
         }
         diagnostics.push(diagnostic.help(format!("give the right one with `--set {}=VALUE`", field.name)));
@@ -203,7 +208,8 @@ impl Binding<'_> {
     fn is_size(&self, index: usize) -> bool {
         let is_this = |symbol: &Symbol| matches!(symbol, Symbol::Field(field) if field.index() == index);
         let axes = self.mapping.axes.iter();
-        axes.flat_map(|axis| [&axis.size, &axis.range.0, &axis.range.1]).any(|size| size.symbols().iter().any(is_this))
+        axes.flat_map(|axis| [&axis.size, &axis.range.0, &axis.range.1])
+            .any(|size| size.symbols().iter().any(is_this))
     }
 
     /// The places of a field, for messages that say where a value could come from.

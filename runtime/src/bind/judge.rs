@@ -95,7 +95,9 @@ impl Binding<'_> {
         for equation in in_order.iter().filter(|e| !e.padded) {
             let [field] = self.unknown(equation)[..] else { continue };
             let difference = equation.left.minus(&equation.right);
-            let Some((a, b)) = difference.linear_in(Symbol::Field(field), &|s| self.symbol(s)) else { continue };
+            let Some((a, b)) = difference.linear_in(Symbol::Field(field), &|s| self.symbol(s)) else {
+                continue;
+            };
             if (a == 0 && b == 0) || !reported.insert(field) {
                 continue;
             }
@@ -145,7 +147,8 @@ impl Binding<'_> {
             Evidence::Dimension { tensor, dim, .. } => {
                 let tensor = &self.checkpoint.tensors()[tensor];
                 let relation = if equation.padded { "at most " } else { "" };
-                let which = if tensor.shape.len() > 1 { format!(" (dimension {})", dim + 1) } else { String::new() };
+                let which =
+                    if tensor.shape.len() > 1 { format!(" (dimension {})", dim + 1) } else { String::new() };
                 let (name, shape) = (&tensor.name, &tensor.shape);
                 format!("`{name}` has shape {shape:?}, so {left} is {relation}{}{which}", stored.stored)
             }
@@ -209,7 +212,8 @@ impl Binding<'_> {
             && let Evidence::Count { .. } = stored.from
             && self.amount(&equation.left) > Some(i128::from(stored.stored))
         {
-            diagnostic = diagnostic.help("parameters are missing: the file is incomplete, or one of several parts of the model");
+            diagnostic = diagnostic
+                .help("parameters are missing: the file is incomplete, or one of several parts of the model");
         }
         let exact = single(&equation.left).zip(equation.stored()).map(|(_, stored)| stored.stored);
         let settings: Vec<String> = doubtful
@@ -220,9 +224,12 @@ impl Binding<'_> {
             })
             .collect();
         diagnostic.help(match (settings.as_slice(), exact) {
-            ([], _) => "the tensors contradict one another: the file is damaged, or of another architecture".to_owned(),
+            ([], _) => "the tensors contradict one another: the file is damaged, or of another architecture"
+                .to_owned(),
             ([one], Some(_)) => format!("if the tensors are right and the config is not, {one} says so"),
-            (several, _) => format!("if the config is wrong, give the right value with {}", several.join(" or ")),
+            (several, _) => {
+                format!("if the config is wrong, give the right value with {}", several.join(" or "))
+            }
         })
     }
 
@@ -237,8 +244,10 @@ impl Binding<'_> {
                 expected[dim] = size;
             }
         }
-        let message = format!("`{}` has shape {:?}, but by its layout {expected:?}", tensor.name, tensor.shape);
-        let diagnostic = Diagnostic::error(Code::ShapeMismatch, self.place(equations[0]), message, "this layout");
+        let message =
+            format!("`{}` has shape {:?}, but by its layout {expected:?}", tensor.name, tensor.shape);
+        let diagnostic =
+            Diagnostic::error(Code::ShapeMismatch, self.place(equations[0]), message, "this layout");
         let reversed = expected.iter().rev().eq(&tensor.shape);
         self.with_sources(diagnostic, equations).help(if reversed && expected.len() > 1 {
             "it is stored transposed: give it a rule of its own, with the axes in that order, in a copy of the mapping"
@@ -273,8 +282,9 @@ impl Binding<'_> {
             0 => format!("{left} is 0, so nothing of the {stored} that are stored would be kept"),
             _ => format!("{left} is {wanted}, but only {stored} are stored"),
         };
-        let diagnostic = Diagnostic::error(Code::TableTooSmall, self.place(equation), message, "by this layout")
-            .note(self.describe(equation));
+        let diagnostic =
+            Diagnostic::error(Code::TableTooSmall, self.place(equation), message, "by this layout")
+                .note(self.describe(equation));
         let diagnostic = self.with_sources(diagnostic, &[equation]);
         match single(&equation.left) {
             Some(field) => {

@@ -79,7 +79,8 @@ pub fn side_marks(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint) -> (
         names.join(" or ")
     };
     let marks = &mapping.side(side).detect;
-    let (has, lacks): (Vec<_>, Vec<_>) = marks.iter().partition(|ways| names::has_mark(mapping, side, checkpoint, ways));
+    let (has, lacks): (Vec<_>, Vec<_>) =
+        marks.iter().partition(|ways| names::has_mark(mapping, side, checkpoint, ways));
     (has.iter().map(show).collect(), lacks.iter().map(show).collect())
 }
 
@@ -183,9 +184,10 @@ impl<'a> Binding<'a> {
 
     /// Whether a guard could hold for some coordinates.
     pub(crate) fn may_hold(&self, guard: &Guard) -> bool {
-        guard.0.iter().all(|(choice, branch)| {
-            self.branches[choice.index()].is_none_or(|taken| taken == *branch)
-        })
+        guard
+            .0
+            .iter()
+            .all(|(choice, branch)| self.branches[choice.index()].is_none_or(|taken| taken == *branch))
     }
 
     /// The first and one past the last coordinate of an index axis.

@@ -65,7 +65,12 @@ fn captures(template: &Template, stored: &Relative<'_>) -> Option<Captures> {
 }
 
 /// The whole name that a template gives on a side, root and all.
-pub(crate) fn full_name(mapping: &Mapping, side: SideId, template: &Template, holes: &Captures) -> Option<String> {
+pub(crate) fn full_name(
+    mapping: &Mapping,
+    side: SideId,
+    template: &Template,
+    holes: &Captures,
+) -> Option<String> {
     let name = template.render(holes)?;
     let root = &mapping.side(side).roots[0];
     if template.absolute || root.parts.is_empty() {
@@ -150,7 +155,8 @@ impl Binding<'_> {
             },
         );
         if self.mapping.field_named(text).is_some() {
-            diagnostic = diagnostic.help(format!("if the checkpoint is wrong, say so with `--set {text}=VALUE`"));
+            diagnostic =
+                diagnostic.help(format!("if the checkpoint is wrong, say so with `--set {text}=VALUE`"));
         }
         diagnostic
     }
@@ -270,9 +276,12 @@ impl Binding<'_> {
     }
 
     fn is_left_out(&self, stored: &Relative<'_>) -> bool {
-        let dropped = self.mapping.drops.iter().filter(|d| d.side == self.from).any(|d| {
-            captures(&d.name, stored).is_some_and(|c| self.holds(&d.guard, &sorted_key(&c)))
-        });
+        let dropped = self
+            .mapping
+            .drops
+            .iter()
+            .filter(|d| d.side == self.from)
+            .any(|d| captures(&d.name, stored).is_some_and(|c| self.holds(&d.guard, &sorted_key(&c))));
         let mut emitted = self.mapping.emits.iter().filter(|e| e.side == self.from);
         dropped || emitted.any(|e| captures(&e.name, stored).is_some())
     }
@@ -293,11 +302,9 @@ impl Binding<'_> {
             1 => diagnostic.note("the same is true of another pair"),
             n => diagnostic.note(format!("the same is true of {n} more pairs")),
         };
-        diagnostics.push(
-            diagnostic
-                .note(format!("in {}", self.file()))
-                .help("find out which of them the model used, and add a `drop` for the other to a copy of the mapping"),
-        );
+        diagnostics.push(diagnostic.note(format!("in {}", self.file())).help(
+            "find out which of them the model used, and add a `drop` for the other to a copy of the mapping",
+        ));
     }
 
     /// Ranks of more than one process are a later version's work.
@@ -315,9 +322,10 @@ impl Binding<'_> {
         }
         for rank in self.mapping.ranks.iter().filter(|r| r.side == self.from) {
             let env = Scope { binding: self, key: None };
-            let found = rank.places.iter().find_map(|p| {
-                env.place(p).and_then(|v| v.as_integer()).map(|n| (n, p.clone()))
-            });
+            let found = rank
+                .places
+                .iter()
+                .find_map(|p| env.place(p).and_then(|v| v.as_integer()).map(|n| (n, p.clone())));
             if let Some((count, place)) = found.filter(|(n, _)| *n > 1) {
                 let message = format!("{} holds one of {count} `{}` ranks", self.file(), rank.name);
                 diagnostics.push(

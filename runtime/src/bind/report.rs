@@ -172,9 +172,15 @@ impl Binding<'_> {
         absent
     }
 
-    fn report_missing(&self, missing: &[Missing], renamed: &[(usize, String)], diagnostics: &mut Diagnostics) {
+    fn report_missing(
+        &self,
+        missing: &[Missing],
+        renamed: &[(usize, String)],
+        diagnostics: &mut Diagnostics,
+    ) {
         let gaps = self.gaps(missing);
-        let rest: Vec<&Missing> = missing.iter().filter(|m| !m.key.iter().any(|c| gaps.contains_key(c))).collect();
+        let rest: Vec<&Missing> =
+            missing.iter().filter(|m| !m.key.iter().any(|c| gaps.contains_key(c))).collect();
         let Some(first) = rest.first() else { return };
         let message = match rest.len() {
             1 => format!("`{}` is missing", first.name),
@@ -197,13 +203,13 @@ impl Binding<'_> {
                     0 => String::new(),
                     n => format!(", and {n} more like it"),
                 };
-                diagnostic
-                    .note(format!("no rule takes `{stored}`{more}"))
-                    .help(format!("is `{stored}` the same as `{meant}`? then name it in a copy of the mapping"))
+                diagnostic.note(format!("no rule takes `{stored}`{more}")).help(format!(
+                    "is `{stored}` the same as `{meant}`? then name it in a copy of the mapping"
+                ))
             }
-            (None, []) => {
-                diagnostic.help("`transship inspect` lists what the file holds; it may be incomplete or of another model")
-            }
+            (None, []) => diagnostic.help(
+                "`transship inspect` lists what the file holds; it may be incomplete or of another model",
+            ),
         });
     }
 
@@ -231,7 +237,8 @@ impl Binding<'_> {
                 n => format!(", and {} more of other numbers", n - 1),
             };
             let hint = near_name(&tensor.name, &known);
-            diagnostic = diagnostic.note(format!("`{}` {} {:?}{more}{hint}", tensor.name, tensor.dtype, tensor.shape));
+            diagnostic =
+                diagnostic.note(format!("`{}` {} {:?}{more}{hint}", tensor.name, tensor.dtype, tensor.shape));
         }
         if kinds.len() > SHOWN {
             diagnostic = diagnostic.note(format!("and {} more kinds of parameters", kinds.len() - SHOWN));
@@ -268,8 +275,13 @@ impl Binding<'_> {
             match require.condition.evaluate(&env) {
                 Ok(value) if value.is_true() => {}
                 Ok(_) => diagnostics.push(
-                    Diagnostic::error(Code::RequirementFailed, require.span, require.message.clone(), "required here")
-                        .note(format!("in {}", self.file())),
+                    Diagnostic::error(
+                        Code::RequirementFailed,
+                        require.span,
+                        require.message.clone(),
+                        "required here",
+                    )
+                    .note(format!("in {}", self.file())),
                 ),
                 Err(error) => diagnostics.push(self.evaluation_error(&error, require.span)),
             }
@@ -416,9 +428,7 @@ fn ranges(numbers: &[u64]) -> String {
             _ => parts.push((n, n)),
         }
     }
-    let text: Vec<String> = parts
-        .iter()
-        .map(|(a, b)| if a == b { a.to_string() } else { format!("{a} to {b}") })
-        .collect();
+    let text: Vec<String> =
+        parts.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a} to {b}") }).collect();
     text.join(", ")
 }

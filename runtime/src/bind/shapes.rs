@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use transship_grammar as grammar;
 
-use grammar::{
-    AxisId, AxisUse, Code, Diagnostic, Diagnostics, FieldId, Layout, Size, Stored, Symbol, Value,
-};
+use grammar::{AxisId, AxisUse, Code, Diagnostic, Diagnostics, FieldId, Layout, Size, Stored, Symbol, Value};
 
 use super::{Binding, Key};
 
@@ -114,9 +112,10 @@ impl Binding<'_> {
             let Some((_, at)) = key.iter().find(|(axis, _)| *axis == index.axis) else { continue };
             let end = &self.mapping.axis(index.axis).range.1;
             let count = at.saturating_add(1);
-            let entry = found.counts.entry(index.axis).or_insert_with(|| {
-                (end.clone(), 0, Evidence::Count { tensor, span: stored.span })
-            });
+            let entry = found
+                .counts
+                .entry(index.axis)
+                .or_insert_with(|| (end.clone(), 0, Evidence::Count { tensor, span: stored.span }));
             if count > entry.1 {
                 *entry = (end.clone(), count, Evidence::Count { tensor, span: stored.span });
             }

@@ -88,9 +88,7 @@ impl Binding<'_> {
 
     fn origin(&self, equation: &Equation) -> Origin {
         match &equation.origin {
-            EquationOrigin::Written(span) => {
-                Origin::Equation(self.mapping.source.slice(*span).to_owned())
-            }
+            EquationOrigin::Written(span) => Origin::Equation(self.mapping.source.slice(*span).to_owned()),
             EquationOrigin::Stored(stored) => match stored.from {
                 Evidence::Dimension { tensor, .. } => {
                     let tensor = &self.checkpoint.tensors()[tensor];

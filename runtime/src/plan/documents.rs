@@ -25,7 +25,9 @@ pub(super) fn plan_documents(
     let mut documents = Documents::of(binding);
     let to = binding.to();
     for (field, known) in binding.mapping.config.fields.iter().zip(&binding.values) {
-        let Some(place) = field.places[to.index()].first().filter(|_| field.written[to.index()]) else { continue };
+        let Some(place) = field.places[to.index()].first().filter(|_| field.written[to.index()]) else {
+            continue;
+        };
         match known {
             Some(known) => documents.put(place, &known.value),
             None => diagnostics.push(
@@ -51,7 +53,10 @@ pub(super) fn plan_documents(
         match binding.base_place(&write.place) {
             Some(base) if write.value.fields().is_empty() => {
                 if !base.same(&value) && write.value.first_place().is_some() {
-                    notes.push(format!("{} = {base} of the config given is kept; the checkpoint says {value}", write.place));
+                    notes.push(format!(
+                        "{} = {base} of the config given is kept; the checkpoint says {value}",
+                        write.place
+                    ));
                 }
             }
             _ => documents.put(&write.place, &value),

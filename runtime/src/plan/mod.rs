@@ -125,7 +125,8 @@ fn output_message(error: &OutputError) -> String {
 fn check_format(binding: &Binding<'_>, diagnostics: &mut Diagnostics) {
     let side = binding.mapping().side(binding.to());
     if side.format == Format::Torch {
-        let message = format!("checkpoints of side `{}` are torch files, which are not written yet", side.name);
+        let message =
+            format!("checkpoints of side `{}` are torch files, which are not written yet", side.name);
         diagnostics.push(Diagnostic::without_place(Code::NotSupported, message).help(
             "to get its parameters as safetensors, convert with a copy of the mapping without `format torch`",
         ));

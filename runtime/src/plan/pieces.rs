@@ -2,13 +2,15 @@
 
 use transship_grammar as grammar;
 
-use grammar::{AxisUse, Captures, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Rule, Sizes, Stored};
+use grammar::{
+    AxisUse, Captures, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Rule, Sizes, Stored,
+};
 
 use super::tensors::{Target, check_convert, restrict, target_dtype};
 use super::{Check, PlanOptions, Source};
+use crate::Tensor;
 use crate::bind::{Binding, Key, full_name};
 use crate::engine::{Affine, Content, Convert, StridedCopy, TargetTensor};
-use crate::Tensor;
 
 /// A target of a rule at given coordinates of the indices in its name.
 pub(super) struct Instance<'i, 'a> {
@@ -143,7 +145,13 @@ impl<'a> Instance<'_, 'a> {
     }
 
     /// The copy between two boxes.
-    fn pair(&self, f: &Found<'a>, source: &LayoutBox, target: &LayoutBox, strides: &[usize]) -> Option<StridedCopy> {
+    fn pair(
+        &self,
+        f: &Found<'a>,
+        source: &LayoutBox,
+        target: &LayoutBox,
+        strides: &[usize],
+    ) -> Option<StridedCopy> {
         let mut copy = StridedCopy {
             shape: Vec::new(),
             source_offset: usize::try_from(f.tensor.offset).ok()?,
@@ -151,7 +159,8 @@ impl<'a> Instance<'_, 'a> {
             target_offset: 0,
             target_strides: Vec::new(),
         };
-        let source_stride = |dim: usize, step: u64| usize::try_from(f.tensor.strides[dim].checked_mul(step)?).ok();
+        let source_stride =
+            |dim: usize, step: u64| usize::try_from(f.tensor.strides[dim].checked_mul(step)?).ok();
         let target_stride = |dim: usize, step: u64| strides[dim].checked_mul(usize::try_from(step).ok()?);
         for (dim, start) in source.starts.iter().enumerate() {
             copy.source_offset += source_stride(dim, *start)?;
@@ -166,7 +175,8 @@ impl<'a> Instance<'_, 'a> {
                 copy.target_offset += at.checked_mul(target_step)?;
                 continue;
             }
-            let partner = open.iter().position(|i| same_axis(&source.axes[*i].axis, &axis.axis, source, target));
+            let partner =
+                open.iter().position(|i| same_axis(&source.axes[*i].axis, &axis.axis, source, target));
             let stride = match partner {
                 Some(at) => {
                     let partner = &source.axes[open.remove(at)];
@@ -195,11 +205,19 @@ impl<'a> Instance<'_, 'a> {
     }
 
     /// Copies along a broadcast axis must all be what the first one is, which is the one that is taken.
-    fn check_broadcast(&self, f: &Found<'a>, source: &LayoutBox, copy: &StridedCopy, checks: &mut Vec<Check<'a>>) {
+    fn check_broadcast(
+        &self,
+        f: &Found<'a>,
+        source: &LayoutBox,
+        copy: &StridedCopy,
+        checks: &mut Vec<Check<'a>>,
+    ) {
         for axis in source.axes.iter().filter(|a| a.axis.broadcast && a.len > 1) {
             let step = f.tensor.strides[axis.dim].saturating_mul(axis.step);
             let name = &self.binding.mapping.axis(axis.axis.axis).name;
-            let (Ok(len), Ok(step)) = (usize::try_from(axis.len - 1), usize::try_from(step)) else { continue };
+            let (Ok(len), Ok(step)) = (usize::try_from(axis.len - 1), usize::try_from(step)) else {
+                continue;
+            };
             let mut shape = copy.shape.clone();
             shape.push(len);
             let strides = |own: usize| [copy.source_strides.clone(), vec![own]].concat();
@@ -229,7 +247,8 @@ impl<'a> Instance<'_, 'a> {
         }
         let mut steps = steps(copy, convert);
         if f.boxes.len() > 1 {
-            let parts: Vec<String> = f.boxes.iter().filter(|b| !b.pad).flat_map(|b| b.labels.values().cloned()).collect();
+            let parts: Vec<String> =
+                f.boxes.iter().filter(|b| !b.pad).flat_map(|b| b.labels.values().cloned()).collect();
             if !parts.is_empty() {
                 steps.insert(0, format!("taken apart into {}", parts.join(", ")));
             }
@@ -271,7 +290,8 @@ fn same_axis(a: &AxisUse, b: &AxisUse, in_a: &LayoutBox, in_b: &LayoutBox) -> bo
     if (a.axis, a.by) != (b.axis, b.by) || a.broadcast || b.broadcast {
         return false;
     }
-    let several = |b: &LayoutBox| b.axes.iter().filter(|x| (x.axis.axis, x.axis.by) == (a.axis, a.by)).count() > 1;
+    let several =
+        |b: &LayoutBox| b.axes.iter().filter(|x| (x.axis.axis, x.axis.by) == (a.axis, a.by)).count() > 1;
     !(several(in_a) || several(in_b)) || a.role == b.role
 }
 

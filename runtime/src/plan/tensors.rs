@@ -193,14 +193,22 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
         let alias = &binding.checkpoint.tensors()[*number];
         let original = full_name(binding.mapping, binding.from, &tie.of, holes)
             .and_then(|name| binding.checkpoint.tensor(&name));
-        let Some(original) = original.filter(|_| binding.holds(&tie.guard, &sorted_key(holes))) else { continue };
-        let same_view = (alias.storage, alias.offset, &alias.strides) == (original.storage, original.offset, &original.strides);
+        let Some(original) = original.filter(|_| binding.holds(&tie.guard, &sorted_key(holes))) else {
+            continue;
+        };
+        let same_view = (alias.storage, alias.offset, &alias.strides)
+            == (original.storage, original.offset, &original.strides);
         let message = format!("`{}` must be the same as `{}`, but it is not", alias.name, original.name);
         if alias.shape != original.shape || alias.dtype != original.dtype {
-            diagnostics.push(broken_tie(&message, tie.span).note(format!(
-                "one is {} {:?}, the other {} {:?}",
-                alias.dtype, alias.shape, original.dtype, original.shape
-            )).note(format!("in {}", binding.checkpoint.file())).help(crate::convert::TWO_PARAMETERS));
+            diagnostics.push(
+                broken_tie(&message, tie.span)
+                    .note(format!(
+                        "one is {} {:?}, the other {} {:?}",
+                        alias.dtype, alias.shape, original.dtype, original.shape
+                    ))
+                    .note(format!("in {}", binding.checkpoint.file()))
+                    .help(crate::convert::TWO_PARAMETERS),
+            );
         } else if !same_view {
             let (left, right) = (whole(alias), whole(original));
             checks.push(Check {
@@ -239,7 +247,9 @@ fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -
         }
     }
     for ((from, to), count) in casts {
-        notes.push(format!("{count} parameters are rounded from {from} to {to}; the other way back will not undo it"));
+        notes.push(format!(
+            "{count} parameters are rounded from {from} to {to}; the other way back will not undo it"
+        ));
     }
     notes.extend(kept_as_they_are(options, targets));
     if binding.claims.outside > 0 {
@@ -257,13 +267,17 @@ fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -
 fn kept_as_they_are(options: &PlanOptions, targets: &[Target<'_>]) -> Option<String> {
     let asked = options.dtype?;
     let copied = |t: &&Target<'_>| t.tensor.contents.iter().any(|c| matches!(c, Content::Copy { .. }));
-    let kept: Vec<&Target<'_>> = targets.iter().filter(copied).filter(|t| !t.tensor.dtype.is_float()).collect();
+    let kept: Vec<&Target<'_>> =
+        targets.iter().filter(copied).filter(|t| !t.tensor.dtype.is_float()).collect();
     let first = kept.first()?;
     let count = match kept.len() {
         1 => "1 parameter is".to_owned(),
         n => format!("{n} parameters are"),
     };
-    Some(format!("{count} not of floats and not written as {asked}, the first `{}` of {}", first.tensor.name, first.tensor.dtype))
+    Some(format!(
+        "{count} not of floats and not written as {asked}, the first `{}` of {}",
+        first.tensor.name, first.tensor.dtype
+    ))
 }
 
 /// Whether a cast can change values.

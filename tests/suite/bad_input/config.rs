@@ -85,7 +85,9 @@ fn arguments() {
     refused!("several_of_the_wrong_type", several, MODEL);
     let number = changed(|made| made.root.set(&["args"], Py::Int(7)));
     refused!("args_a_number", number, MODEL);
-    let inert = changed(|made| made.root.set(&["args"], Py::Call("mymodule".to_owned(), "load_args".to_owned(), vec![])));
+    let inert = changed(|made| {
+        made.root.set(&["args"], Py::Call("mymodule".to_owned(), "load_args".to_owned(), vec![]))
+    });
     refused!("args_a_call", inert, MODEL);
 }
 

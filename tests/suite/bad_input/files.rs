@@ -52,7 +52,8 @@ fn damaged_files() {
     refused!("truncated", file(&whole[..whole.len() / 2]), &["@model.pt"]);
     refused!("truncated_at_the_end", file(&whole[..whole.len() - 9]), &["@model.pt"]);
     let workplace = Workplace::new();
-    let tensors = fs::read(crate::oracle::data("hf/b_v1_fp32_args/expected/model.safetensors")).expect("test data");
+    let tensors =
+        fs::read(crate::oracle::data("hf/b_v1_fp32_args/expected/model.safetensors")).expect("test data");
     workplace.put("model.safetensors", &tensors[..tensors.len() / 2]);
     refused!("truncated_safetensors", workplace, &["@model.safetensors"]);
     workplace.put("model.safetensors", &tensors[..100]);
@@ -62,8 +63,13 @@ fn damaged_files() {
 /// The archive with the directory's record of one entry pointing at another entry.
 #[test]
 fn entries_that_overlap() {
-    let mut bytes = zip_of(&[("archive/data.pkl", b"\x80\x02}."), ("archive/data/0", b"12345678"), ("archive/version", b"3\n")]);
-    let directory: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, w)| *w == b"PK\x01\x02").map(|(at, _)| at).collect();
+    let mut bytes = zip_of(&[
+        ("archive/data.pkl", b"\x80\x02}."),
+        ("archive/data/0", b"12345678"),
+        ("archive/version", b"3\n"),
+    ]);
+    let directory: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, w)| *w == b"PK\x01\x02").map(|(at, _)| at).collect();
     let first: [u8; 4] = bytes[directory[0] + 42..][..4].try_into().expect("four bytes");
     bytes[directory[1] + 42..][..4].copy_from_slice(&first);
     refused!("overlapping_entries", file(bytes), &["@model.pt"]);
@@ -74,19 +80,30 @@ fn archives() {
     let model = sound_bytes();
     let workplace = Workplace::new();
     workplace.put("none.zip", zip_of(&[("readme.txt", b"hello"), ("vocab.json", b"{}")]));
-    workplace.put("one.zip", zip_of(&[("readme.txt", b"hello"), ("release/mp_rank_00/model_optim_rng.pt", &model)]));
+    workplace.put(
+        "one.zip",
+        zip_of(&[("readme.txt", b"hello"), ("release/mp_rank_00/model_optim_rng.pt", &model)]),
+    );
     workplace.put("two.zip", zip_of(&[("a/model_optim_rng.pt", &model), ("b/model_optim_rng.pt", &model)]));
     workplace.put("model.pt", &model);
     refused!("zip_without_checkpoint", workplace, &["@none.zip"]);
     refused!("zip_with_several", workplace, &["@two.zip"]);
-    refused!("zip_member_missing", workplace, &["@one.zip", "--member", "release/mp_rank_01/model_optim_rng.pt"]);
+    refused!(
+        "zip_member_missing",
+        workplace,
+        &["@one.zip", "--member", "release/mp_rank_01/model_optim_rng.pt"]
+    );
     refused!("zip_member_no_checkpoint", workplace, &["@one.zip", "--member", "readme.txt"]);
     refused!("member_of_no_archive", workplace, &["@model.pt", "--member", "model.pt"]);
 }
 
 #[test]
 fn kinds_of_torch_files_that_are_not_read() {
-    let big = zip_of(&[("archive/data.pkl", b"\x80\x02}."), ("archive/byteorder", b"big"), ("archive/version", b"3\n")]);
+    let big = zip_of(&[
+        ("archive/data.pkl", b"\x80\x02}."),
+        ("archive/byteorder", b"big"),
+        ("archive/version", b"3\n"),
+    ]);
     refused!("big_endian", file(big), &["@model.pt"]);
     let script = zip_of(&[
         ("archive/data.pkl", b"\x80\x02}."),
@@ -136,10 +153,12 @@ fn another_model() {
     let workplace = Workplace::new();
     let mut file = TorchFile::default();
     let tensor = file.tensor(Dtype::F32, &[4, 6]);
-    file.write(&workplace.path("model.pt"), &Py::Dict(vec![("fc.weight".to_owned(), tensor)])).expect("written");
+    file.write(&workplace.path("model.pt"), &Py::Dict(vec![("fc.weight".to_owned(), tensor)]))
+        .expect("written");
     refused!("no_mapping_fits", workplace, &["@model.pt"]);
     refused!("neither_side_of_the_mapping", workplace, &["@model.pt", "--mapping", "megatron_gpt2"]);
-    file.write(&workplace.path("bare.pt"), &Py::Dict(vec![("iteration".to_owned(), Py::Int(3))])).expect("written");
+    file.write(&workplace.path("bare.pt"), &Py::Dict(vec![("iteration".to_owned(), Py::Int(3))]))
+        .expect("written");
     refused!("no_tensors", workplace, &["@bare.pt"]);
     refused!("hugging_face_to_megatron", workplace, &["%hf/b_v1_fp32_args/expected"]);
 }

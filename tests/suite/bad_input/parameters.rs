@@ -36,7 +36,9 @@ fn missing_parameters() {
     refused!("final_norm_missing", without(|n| n.starts_with("final_layernorm.")), MODEL);
     refused!("norms_with_misspelt_names", renamed("input_layernorm", "input_layer_norm"), MODEL);
     let rotary = changed(|made| {
-        made.root.entries(&["model", "language_model", "embedding"]).retain(|(name, _)| name != "position_embeddings");
+        made.root
+            .entries(&["model", "language_model", "embedding"])
+            .retain(|(name, _)| name != "position_embeddings");
     });
     refused!("no_position_embeddings", rotary, MODEL);
 }
@@ -45,7 +47,8 @@ fn missing_parameters() {
 fn parameters_that_nothing_takes() {
     let untied = changed(|made| {
         let head = made.file.tensor(Dtype::F32, &[70, 24]);
-        made.root.set(&["model", "language_model", "output_layer"], Py::Dict(vec![("weight".to_owned(), head)]));
+        made.root
+            .set(&["model", "language_model", "output_layer"], Py::Dict(vec![("weight".to_owned(), head)]));
     });
     refused!("untied_head", untied, MODEL);
     let normed = changed(|made| {
@@ -56,28 +59,39 @@ fn parameters_that_nothing_takes() {
         }
     });
     refused!("query_and_key_norms", normed, MODEL);
-    let scaled = changed(|made| made.put("layers.0.self_attention.query_key_value.weight_scale", Dtype::F32, &[72]));
+    let scaled =
+        changed(|made| made.put("layers.0.self_attention.query_key_value.weight_scale", Dtype::F32, &[72]));
     refused!("weight_scale", scaled, MODEL);
     let frequencies = changed(|made| made.put("layers.0.rotary_emb.inv_freq", Dtype::F32, &[4]));
     refused!("rotary_frequencies", frequencies, MODEL);
     let beyond = changed(|made| {
-        let more = made.layers().iter().filter(|(n, _)| n.starts_with("layers.1.")).cloned().collect::<Vec<_>>();
+        let more =
+            made.layers().iter().filter(|(n, _)| n.starts_with("layers.1.")).cloned().collect::<Vec<_>>();
         made.layers().extend(more.into_iter().map(|(n, t)| (n.replace("layers.1.", "layers.2."), t)));
     });
     refused!("more_layers_than_args_say", beyond, MODEL);
-    refused!("names_of_megatron_core", renamed("self_attention.query_key_value", "self_attention.linear_qkv"), MODEL);
+    refused!(
+        "names_of_megatron_core",
+        renamed("self_attention.query_key_value", "self_attention.linear_qkv"),
+        MODEL
+    );
     let leading_zero = renamed("layers.1.", "layers.01.");
     refused!("layer_numbers_with_zeros", leading_zero, MODEL);
 }
 
 #[test]
 fn shapes() {
-    let put = |name: &'static str, shape: &'static [usize]| changed(move |made| made.put(name, Dtype::F32, shape));
+    let put =
+        |name: &'static str, shape: &'static [usize]| changed(move |made| made.put(name, Dtype::F32, shape));
     refused!("vector_for_matrix", put("layers.0.self_attention.dense.weight", &[576]), MODEL);
     refused!("matrix_for_vector", put("layers.1.input_layernorm.weight", &[24, 1]), MODEL);
     refused!("transposed", put("layers.0.mlp.dense_h_to_4h.weight", &[24, 96]), MODEL);
     refused!("ffn_of_one_layer", put("layers.1.mlp.dense_h_to_4h.weight", &[90, 24]), MODEL);
-    refused!("qkv_of_grouped_queries", put("layers.0.self_attention.query_key_value.weight", &[40, 24]), MODEL);
+    refused!(
+        "qkv_of_grouped_queries",
+        put("layers.0.self_attention.query_key_value.weight", &[40, 24]),
+        MODEL
+    );
     refused!("no_elements", put("layers.0.input_layernorm.bias", &[0]), MODEL);
     let width = changed(|made| {
         let words = made.file.tensor(Dtype::F32, &[70, 32]);
@@ -119,7 +133,8 @@ fn one_parameter_twice() {
     let head = |rows: usize| {
         changed(move |made| {
             let head = made.file.tensor(Dtype::F32, &[rows, 24]);
-            made.root.set(&["model", "word_embeddings_for_head"], Py::Dict(vec![("weight".to_owned(), head)]));
+            made.root
+                .set(&["model", "word_embeddings_for_head"], Py::Dict(vec![("weight".to_owned(), head)]));
         })
     };
     refused!("tied_head_that_differs", head(70), MODEL);
@@ -138,7 +153,8 @@ fn a_tied_head_that_differs_in_one_bit() {
     assert_eq!(same.code, 0, "{}", same.err);
     // The head's storage is the last record.
     let mut bytes = std::fs::read(workplace.path("model.pt")).expect("it was written");
-    let version = bytes.windows(15).rposition(|w| w == b"archive/version").expect("an entry of the directory");
+    let version =
+        bytes.windows(15).rposition(|w| w == b"archive/version").expect("an entry of the directory");
     let local = bytes[..version].windows(15).rposition(|w| w == b"archive/version").expect("an entry");
     let end = bytes[..local].windows(4).rposition(|w| w == b"PK\x03\x04").expect("a header");
     // A descriptor of up to 24 bytes may follow the record; 100 bytes before its end lie within its last two rows.
@@ -157,7 +173,14 @@ fn broadcast_copies_that_differ() {
     let mut file = transship_tests::TorchFile::default();
     let k = file.tensor(Dtype::F32, &[12]);
     let args = vec![("groups".to_owned(), Py::Int(4)), ("rep".to_owned(), Py::Int(3))];
-    let root = vec![("args".to_owned(), Py::Namespace(args)), ("model".to_owned(), Py::Dict(vec![("k".to_owned(), k)]))];
+    let root = vec![
+        ("args".to_owned(), Py::Namespace(args)),
+        ("model".to_owned(), Py::Dict(vec![("k".to_owned(), k)])),
+    ];
     file.write(&workplace.path("model.pt"), &Py::Dict(root)).expect("the file can be written");
-    refused!("broadcast_copies_differ", workplace, &["@model.pt", "--mapping", "@copies.mapping", "--from", "a"]);
+    refused!(
+        "broadcast_copies_differ",
+        workplace,
+        &["@model.pt", "--mapping", "@copies.mapping", "--from", "a"]
+    );
 }

@@ -9,7 +9,11 @@ use crate::command::Workplace;
 /// A torch file around a pickle.
 fn torch_file(pickle: &[u8]) -> Workplace {
     let workplace = Workplace::new();
-    let bytes = zip_of(&[("archive/data.pkl", pickle), ("archive/byteorder", b"little"), ("archive/version", b"3\n")]);
+    let bytes = zip_of(&[
+        ("archive/data.pkl", pickle),
+        ("archive/byteorder", b"little"),
+        ("archive/version", b"3\n"),
+    ]);
     workplace.put("model.pt", bytes);
     workplace
 }

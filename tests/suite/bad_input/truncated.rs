@@ -33,7 +33,8 @@ fn no_part_of_a_checkpoint_is_converted() {
         for length in (0..bytes.len()).step_by(STEP) {
             let workplace = Workplace::new();
             workplace.put(name, &bytes[..length]);
-            let done = workplace.run(&["convert", &format!("@{name}"), "@out", "--no-sync", "--threads", "1"]);
+            let done =
+                workplace.run(&["convert", &format!("@{name}"), "@out", "--no-sync", "--threads", "1"]);
             assert_eq!(done.code, 1, "{} cut to {length} bytes\n{}", path.display(), done.err);
             assert!(done.err.starts_with(&format!("error: cannot read DIR/{name}")), "{}", done.err);
             assert!(!workplace.path("out").exists(), "{} cut to {length} bytes", path.display());

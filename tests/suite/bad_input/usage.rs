@@ -22,7 +22,10 @@ fn configs_to_start_from() {
     refused!("config_no_object", workplace, &args.iter().map(String::as_str).collect::<Vec<_>>());
     let args = convert("typed.json");
     refused!("config_of_the_wrong_type", workplace, &args.iter().map(String::as_str).collect::<Vec<_>>());
-    let bare = super::Made::of(&transship_tests::MegatronGpt2 { args: false, ..transship_tests::MegatronGpt2::tiny() });
+    let bare = super::Made::of(&transship_tests::MegatronGpt2 {
+        args: false,
+        ..transship_tests::MegatronGpt2::tiny()
+    });
     let bare = bare.at("model.pt");
     bare.put("config.json", r#"{"n_embd": 32, "n_layer": 2, "n_head": 3, "vocab_size": 70}"#);
     refused!("config_contradicts_the_tensors", bare, &["@model.pt", "--config", "@config.json"]);

@@ -18,7 +18,8 @@ fn through(rule: &str, from: SideId, dtype: Dtype, bytes: &[u8]) -> Result<(Stri
     let size = if dtype == Dtype::F16 { 2 } else { 4 };
     let view = TensorView::new(dtype, vec![bytes.len() / size], bytes).expect("a vector");
     let name = if from == SideId::Left { "x" } else { "y" };
-    safetensors::serialize_to_file([(name, view)], None, &input.join("model.safetensors")).expect("it can be written");
+    safetensors::serialize_to_file([(name, view)], None, &input.join("model.safetensors"))
+        .expect("it can be written");
     let tensors = convert(&mapping, from, &input, &output)?;
     let (dtype, _, bytes) = tensors.into_values().next().expect("one tensor");
     Ok((dtype, bytes))

@@ -48,12 +48,8 @@ struct Generator<'c> {
 
 impl Case {
     pub(super) fn of(bytes: &[u8]) -> Case {
-        let mut generator = Generator {
-            choices: Choices(bytes.iter()),
-            sizes: BTreeMap::new(),
-            labels: 0,
-            broadcasts: 0,
-        };
+        let mut generator =
+            Generator { choices: Choices(bytes.iter()), sizes: BTreeMap::new(), labels: 0, broadcasts: 0 };
         let mut items = generator.items(3, 2);
         if generator.choices.one_in(3) {
             items.extend(generator.square());
@@ -68,7 +64,8 @@ impl Case {
 
     /// The mapping.
     pub(super) fn text(&self) -> String {
-        let fields: String = self.sizes.keys().map(|name| format!("    {name} = of_{name} <=> {name}_of\n")).collect();
+        let fields: String =
+            self.sizes.keys().map(|name| format!("    {name} = of_{name} <=> {name}_of\n")).collect();
         let [left, right] = self.sides.each_ref().map(Side::text);
         format!("mapping random : a <=> b\n\nconfig {{\n{fields}}}\n\n{left}\n    <=>  {right}\n")
     }
@@ -99,7 +96,9 @@ impl Generator<'_> {
     /// Up to `most` items; sums may nest `depth` deep.
     fn items(&mut self, most: usize, depth: usize) -> Vec<Item> {
         let count = 1 + self.choices.below(most);
-        (0..count).map(|_| if depth > 0 && self.choices.one_in(3) { self.sum(depth) } else { self.axis(None) }).collect()
+        (0..count)
+            .map(|_| if depth > 0 && self.choices.one_in(3) { self.sum(depth) } else { self.axis(None) })
+            .collect()
     }
 
     fn sum(&mut self, depth: usize) -> Item {
@@ -110,7 +109,8 @@ impl Generator<'_> {
         let arms = labels
             .iter()
             .map(|label| {
-                let items = if bare || self.choices.one_in(3) { Vec::new() } else { self.items(2, depth - 1) };
+                let items =
+                    if bare || self.choices.one_in(3) { Vec::new() } else { self.items(2, depth - 1) };
                 (label.clone(), items)
             })
             .collect();
@@ -149,9 +149,11 @@ impl Generator<'_> {
         let mut kept = Vec::new();
         for item in items.drain(..) {
             let part = match &item {
-                Item::Axis { name, role: None, len } => {
-                    Some(Part::Index { axis: name.clone(), len: *len, shift: if self.choices.one_in(3) { 2 } else { 0 } })
-                }
+                Item::Axis { name, role: None, len } => Some(Part::Index {
+                    axis: name.clone(),
+                    len: *len,
+                    shift: if self.choices.one_in(3) { 2 } else { 0 },
+                }),
                 Item::Sum { key, arms } if arms.iter().all(|(_, items)| items.is_empty()) => {
                     let words = arms.iter().map(|(label, _)| (label.clone(), format!("w_{label}"))).collect();
                     Some(Part::Labels { key: key.clone(), words })
@@ -244,7 +246,9 @@ impl Generator<'_> {
             let mut places: Vec<&mut Factor> = Vec::new();
             for dim in &mut entry.dims {
                 match dim {
-                    Factor::Product(factors) => places.extend(factors.iter_mut().filter(|f| can_hold_padding(f))),
+                    Factor::Product(factors) => {
+                        places.extend(factors.iter_mut().filter(|f| can_hold_padding(f)))
+                    }
                     factor if can_hold_padding(factor) => places.push(factor),
                     _ => {}
                 }

@@ -7,9 +7,16 @@ pub(super) type Coordinate = BTreeMap<String, String>;
 
 #[derive(Clone, Debug)]
 pub(super) enum Factor {
-    Axis { name: String, role: Option<String>, len: u64 },
+    Axis {
+        name: String,
+        role: Option<String>,
+        len: u64,
+    },
     /// Every coordinate along it holds the same.
-    Broadcast { name: String, len: u64 },
+    Broadcast {
+        name: String,
+        len: u64,
+    },
     Unit,
     Product(Vec<Factor>),
     Sum(Sum),
@@ -39,9 +46,16 @@ pub(super) struct Entry {
 pub(super) enum Part {
     Text(String),
     /// The number of an axis, so much added.
-    Index { axis: String, len: u64, shift: u64 },
+    Index {
+        axis: String,
+        len: u64,
+        shift: u64,
+    },
     /// A word for each label of a sum.
-    Labels { key: String, words: Vec<(String, String)> },
+    Labels {
+        key: String,
+        words: Vec<(String, String)>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -56,7 +70,8 @@ impl Factor {
             Factor::Unit => 1,
             Factor::Product(factors) => factors.iter().map(Factor::size).product(),
             Factor::Sum(sum) => {
-                sum.pad.map_or(0, |(_, rows)| rows) + sum.arms.iter().map(|(_, factors)| size(factors)).sum::<u64>()
+                sum.pad.map_or(0, |(_, rows)| rows)
+                    + sum.arms.iter().map(|(_, factors)| size(factors)).sum::<u64>()
             }
         }
     }
@@ -179,12 +194,13 @@ impl Entry {
         for part in &self.name {
             let ways: Vec<(String, Option<(String, String)>)> = match part {
                 Part::Text(text) => vec![(text.clone(), None)],
-                Part::Index { axis, len, shift } => {
-                    (0..*len).map(|n| ((n + shift).to_string(), Some((axis.clone(), n.to_string())))).collect()
-                }
-                Part::Labels { key, words } => {
-                    words.iter().map(|(label, word)| (word.clone(), Some((key.clone(), label.clone())))).collect()
-                }
+                Part::Index { axis, len, shift } => (0..*len)
+                    .map(|n| ((n + shift).to_string(), Some((axis.clone(), n.to_string()))))
+                    .collect(),
+                Part::Labels { key, words } => words
+                    .iter()
+                    .map(|(label, word)| (word.clone(), Some((key.clone(), label.clone()))))
+                    .collect(),
             };
             names = names
                 .iter()
@@ -210,7 +226,8 @@ impl Entry {
                 Part::Index { axis, shift: 0, .. } => format!("{{{axis}}}"),
                 Part::Index { axis, shift, .. } => format!("{{{axis} + {shift}}}"),
                 Part::Labels { words, .. } => {
-                    let words: Vec<String> = words.iter().map(|(label, word)| format!("{label}: {word}")).collect();
+                    let words: Vec<String> =
+                        words.iter().map(|(label, word)| format!("{label}: {word}")).collect();
                     format!("{{{}}}", words.join(", "))
                 }
             })

@@ -70,7 +70,8 @@ fn write(directory: &Path, tensors: &Tensors, element: Element, config: &serde_j
     let views = tensors.iter().map(|(name, (_, shape, bytes))| {
         (name, TensorView::new(element.dtype, shape.clone(), bytes).expect("a tensor of that size"))
     });
-    safetensors::serialize_to_file(views, None, &directory.join("model.safetensors")).expect("it can be written");
+    safetensors::serialize_to_file(views, None, &directory.join("model.safetensors"))
+        .expect("it can be written");
     std::fs::write(directory.join("config.json"), config.to_string()).expect("it can be written");
 }
 
@@ -80,8 +81,7 @@ fn plain(diagnostics: &Diagnostics) -> String {
 
 fn convert(mapping: &Mapping, from: SideId, input: &Path, directory: &Path) -> Result<Tensors, String> {
     let checkpoint = Checkpoint::open(input).map_err(|e| e.to_string())?;
-    let binding =
-        Binding::new(mapping, &checkpoint, from, &BindOptions::default()).map_err(|d| plain(&d))?;
+    let binding = Binding::new(mapping, &checkpoint, from, &BindOptions::default()).map_err(|d| plain(&d))?;
     let plan = Plan::new(&binding, &PlanOptions::default()).map_err(|d| plain(&d))?;
     let options = output::Options { threads: 1, sync: false, ..output::Options::default() };
     plan.write(mapping, directory, None, &options).map_err(|e| match e {
@@ -94,7 +94,9 @@ fn convert(mapping: &Mapping, from: SideId, input: &Path, directory: &Path) -> R
 /// The first tensor and byte where two checkpoints differ.
 fn difference(expected: &Tensors, got: &Tensors) -> Option<String> {
     for (name, (dtype, shape, bytes)) in expected {
-        let Some((got_dtype, got_shape, got_bytes)) = got.get(name) else { return Some(format!("{name} is missing")) };
+        let Some((got_dtype, got_shape, got_bytes)) = got.get(name) else {
+            return Some(format!("{name} is missing"));
+        };
         if (dtype, shape) != (got_dtype, got_shape) {
             return Some(format!("{name} is {got_dtype} {got_shape:?}, not {dtype} {shape:?}"));
         }
