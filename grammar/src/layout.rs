@@ -240,7 +240,8 @@ impl Factor {
     }
 
     fn box_count(&self) -> usize {
-        let product = |factors: &[Factor]| factors.iter().fold(1usize, |n, f| n.saturating_mul(f.box_count()));
+        let product =
+            |factors: &[Factor]| factors.iter().fold(1usize, |n, f| n.saturating_mul(f.box_count()));
         match self {
             Factor::Axis(_) | Factor::Unit => 1,
             Factor::Product(factors, _) => product(factors),

@@ -104,7 +104,7 @@ impl Plan<'_> {
             match engine::equal(&check.copy, check.dtype, check.left, check.right) {
                 Ok(None) => {}
                 Ok(Some(index)) => {
-                    diagnostics.push(differs(check, &format!("they first differ at {index:?}")))
+                    diagnostics.push(differs(check, &format!("they first differ at {index:?}")));
                 }
                 Err(error) => diagnostics.push(differs(check, &error.to_string())),
             }
@@ -121,7 +121,7 @@ fn differs(check: &Check<'_>, place: &str) -> Diagnostic {
     let (label, help) = match check.code {
         Code::BroadcastDiffers => (
             "one value along this axis",
-            "the model does not have this axis only in name: write it without `*` on both sides",
+            "if they are meant to differ, a copy of the mapping must have this axis on both sides, without `*`",
         ),
         _ => ("tied here", TWO_PARAMETERS),
     };

@@ -78,9 +78,7 @@ fn clashes(mapping: &Mapping, a: &Claim<'_>, b: &Claim<'_>) -> bool {
 /// Whether two claims stand in different branches of one choice. A choice that asks an index decides between two
 /// names only where they show that index alike.
 fn exclusive(mapping: &Mapping, a: &Claim<'_>, b: &Claim<'_>) -> bool {
-    let shown = |name: &Template, axis| {
-        name.indices().find(|i| i.axis == axis).map(|i| (i.scale, i.offset))
-    };
+    let shown = |name: &Template, axis| name.indices().find(|i| i.axis == axis).map(|i| (i.scale, i.offset));
     a.guard.0.iter().any(|(choice, branch)| {
         let other = b.guard.0.iter().find(|(c, taken)| c == choice && taken != branch);
         let indices = mapping.choices[choice.index()].on.indices();

@@ -152,7 +152,11 @@ fn same_part_twice(pieces: &[Piece]) -> Option<Diagnostic> {
     for piece in pieces {
         if let Some(first) = seen.insert(&piece.labels, piece) {
             let part: Vec<&str> = piece.labels.values().map(String::as_str).collect();
-            let what = if part.is_empty() { "the whole".to_owned() } else { format!("the part `{}`", part.join(" ")) };
+            let what = if part.is_empty() {
+                "the whole".to_owned()
+            } else {
+                format!("the part `{}`", part.join(" "))
+            };
             return Some(
                 Diagnostic::error(
                     Code::DuplicateLabel,

@@ -160,7 +160,9 @@ impl<'a> Resolver<'a> {
         let ranks: Vec<_> = index.ranks.iter().map(|r| self.rank(r, side)).collect();
         let range = match &index.set {
             // An index that does not begin at 0 says everywhere which numbers are its own.
-            None => axis.map(|a| self.mapping.axis(a).range.clone()).filter(|(from, _)| *from != Size::default()),
+            None => {
+                axis.map(|a| self.mapping.axis(a).range.clone()).filter(|(from, _)| *from != Size::default())
+            }
             Some(set) => Some(self.index_set(set)?),
         };
         if let Some(field) = axis.and_then(|a| self.mapping.axis(a).field) {

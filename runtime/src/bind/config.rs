@@ -194,10 +194,10 @@ impl Binding<'_> {
         );
         match (&known.origin, &self.base) {
             (Origin::Base(_), Some(base)) => {
-                diagnostic = diagnostic.note(format!("in {}", base.path.display()))
+                diagnostic = diagnostic.note(format!("in {}", base.path.display()));
             }
             (Origin::Place(_) | Origin::Computed, _) => {
-                diagnostic = diagnostic.note(format!("in {}", self.file()))
+                diagnostic = diagnostic.note(format!("in {}", self.file()));
             }
             _ => {}
         }

@@ -68,7 +68,7 @@ impl Binding<'_> {
     /// Stored names that no rule takes, each with the missing name that it is a misspelling of.
     fn renamed(&self, missing: &[Missing]) -> Vec<(usize, String)> {
         // Every pair is compared; a checkpoint this far off is of another model.
-        const MOST: usize = 1_000_000;
+        const MOST: usize = 100_000;
         if missing.len().saturating_mul(self.claims.unmapped.len()) > MOST {
             return Vec::new();
         }

@@ -86,7 +86,7 @@ fn arguments() {
     let number = changed(|made| made.root.set(&["args"], Py::Int(7)));
     refused!("args_a_number", number, MODEL);
     let inert = changed(|made| {
-        made.root.set(&["args"], Py::Call("mymodule".to_owned(), "load_args".to_owned(), vec![]))
+        made.root.set(&["args"], Py::Call("mymodule".to_owned(), "load_args".to_owned(), vec![]));
     });
     refused!("args_a_call", inert, MODEL);
 }

@@ -22,8 +22,7 @@ fn torch_file(pickle: &[u8]) -> Workplace {
 fn a_pickle_that_calls_a_command_is_never_executed() {
     let workplace = Workplace::new();
     let marker = workplace.path("executed");
-    let pickle = format!("\u{80}\u{2}cos\nsystem\n(X");
-    let mut bytes: Vec<u8> = pickle.chars().map(|c| c as u8).collect();
+    let mut bytes = b"\x80\x02cos\nsystem\n(X".to_vec();
     let command = format!("touch {}", marker.display());
     bytes.extend(u32::try_from(command.len()).expect("short").to_le_bytes());
     bytes.extend(command.bytes());

@@ -247,7 +247,7 @@ impl Generator<'_> {
             for dim in &mut entry.dims {
                 match dim {
                     Factor::Product(factors) => {
-                        places.extend(factors.iter_mut().filter(|f| can_hold_padding(f)))
+                        places.extend(factors.iter_mut().filter(|f| can_hold_padding(f)));
                     }
                     factor if can_hold_padding(factor) => places.push(factor),
                     _ => {}
