@@ -67,7 +67,8 @@ struct Node {
 impl Node {
     fn insert(&mut self, name: &str, text: String) {
         let mut node = self;
-        for part in name.split('.') {
+        // A name of absurdly many parts is shown with its tail in one.
+        for part in name.splitn(64, '.') {
             let next = node.children.len();
             let place = *node.places.entry(part.to_owned()).or_insert(next);
             if place == next {

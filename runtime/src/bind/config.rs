@@ -103,9 +103,12 @@ impl Binding<'_> {
             let field = &self.mapping.config.fields[index];
             let set = settings.iter().rev().find(|s| s.name == field.name);
             let set = set.map(|s| Known { value: parse_setting(field, &s.value), origin: Origin::Set });
-            let read = self.read_field(field, diagnostics);
+            // A value that is set needs no other; what is wrong with one does not matter then.
+            let mut ignored = Diagnostics::new(&self.mapping.source);
+            let read = self.read_field(field, if set.is_some() { &mut ignored } else { diagnostics });
             let base = self.base_field(field);
-            self.values[index] = self.preferred(field, set, read, base);
+            self.values[index] =
+                self.preferred(field, set, read, base).map(|known| whole_number(field, known));
             self.check_type(field, index, diagnostics);
         }
     }
@@ -171,7 +174,7 @@ impl Binding<'_> {
         Some(taken)
     }
 
-    fn check_type(&self, field: &Field, index: usize, diagnostics: &mut Diagnostics) {
+    pub(super) fn check_type(&self, field: &Field, index: usize, diagnostics: &mut Diagnostics) {
         let Some(known) = &self.values[index] else { return };
         let fits = field.ty.admits(&known.value) || (known.value == Value::Null && field.ty == Type::Any);
         let negative = fits && judge::is_negative(&known.value) && self.is_size(index);
@@ -217,6 +220,14 @@ impl Binding<'_> {
         let field = self.mapping.field(field);
         let places = field.places[self.from.index()].join(" or ");
         if places.is_empty() { "no place in the checkpoint".to_owned() } else { places }
+    }
+}
+
+/// `2.0` where a whole number is wanted is 2.
+fn whole_number(field: &Field, known: Known) -> Known {
+    match (field.ty, known.value.as_integer()) {
+        (Type::Int, Some(n)) => Known { value: Value::Int(n), ..known },
+        _ => known,
     }
 }
 

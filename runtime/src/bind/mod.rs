@@ -3,6 +3,7 @@
 //! Cheap checks come first: config documents, then names, then shapes; data is never read here.
 
 mod config;
+mod coordinates;
 mod judge;
 mod names;
 mod report;
@@ -111,6 +112,7 @@ impl<'a> Binding<'a> {
         stop_on_errors(&diagnostics)?;
         binding.read_config(&options.settings, &mut diagnostics);
         stop_on_errors(&diagnostics)?;
+        binding.decide_by_shapes();
         binding.decide(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.claim_names(&mut diagnostics);
@@ -121,6 +123,8 @@ impl<'a> Binding<'a> {
             // What no rule takes does not depend on sizes, and often explains them.
             binding.report_unmapped(&[], &mut diagnostics);
         }
+        stop_on_errors(&diagnostics)?;
+        binding.check_coordinates(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.check_complete(&mut diagnostics);
         binding.check_requirements(&mut diagnostics);
@@ -240,7 +244,6 @@ impl Environment for Scope<'_, '_> {
     }
 }
 
-/// Where a JSON config to start from was read.
 impl BaseConfig {
     /// Reads a config of the target from a JSON file.
     ///

@@ -20,8 +20,8 @@ pub(crate) type Key = Vec<(AxisId, u64)>;
 pub(crate) struct Claims {
     /// Tensors of a rule's entry by the coordinates in their names: index of the tensor, and of the era.
     pub(crate) entries: HashMap<(usize, usize, Key), (usize, usize)>,
-    /// For rules with stars or without layouts: tensors and what their names hold.
-    pub(crate) renamed: Vec<(usize, usize, Captures)>,
+    /// Tensors of rules with stars or without layouts.
+    pub(crate) renamed: Vec<Renamed>,
     /// Copies that are tied: the tensor, the tie, what its name holds.
     pub(crate) tied: Vec<(usize, usize, Captures)>,
     /// Tensors of the side's parameters that nothing claims.
@@ -36,32 +36,49 @@ struct Twice {
     tensors: [usize; 2],
 }
 
-/// A stored name as rules see it: relative to the side's first root, or from the top.
-struct Relative<'n> {
-    absolute: bool,
-    name: &'n str,
+/// A tensor that keeps how it lies.
+#[derive(Debug)]
+pub(crate) struct Renamed {
+    pub(crate) tensor: usize,
+    pub(crate) rule: usize,
+    pub(crate) entry: usize,
+    pub(crate) era: usize,
+    pub(crate) captures: Captures,
 }
 
-fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Option<Relative<'n>> {
-    for (i, root) in mapping.side(side).roots.iter().enumerate() {
-        if root.parts.is_empty() {
-            return Some(Relative { absolute: false, name });
-        }
-        let dots = name.match_indices('.').map(|(at, _)| at);
-        let inside = dots.into_iter().find(|at| root.matches(&name[..*at]).is_some());
-        if let Some(at) = inside {
-            return Some(if i == 0 {
-                Relative { absolute: false, name: &name[at + 1..] }
-            } else {
-                Relative { absolute: true, name }
-            });
-        }
+impl Claims {
+    /// Tensors that some rule takes.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = usize> {
+        let entries = self.entries.values().map(|(tensor, _)| *tensor);
+        entries.chain(self.renamed.iter().map(|r| r.tensor))
     }
-    None
+}
+
+/// A stored name as rules see it: the whole, and what is below the side's first root.
+struct Relative<'n> {
+    whole: &'n str,
+    below: Option<&'n str>,
+    /// Whether it lies below any root.
+    inside: bool,
+}
+
+fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Relative<'n> {
+    let below = |root: &Template| -> Option<&'n str> {
+        if root.parts.is_empty() {
+            return Some(name);
+        }
+        name.match_indices('.')
+            .find(|(at, _)| root.matches(&name[..*at]).is_some())
+            .map(|(at, _)| &name[at + 1..])
+    };
+    let roots = &mapping.side(side).roots;
+    let first = below(&roots[0]);
+    let inside = first.is_some() || roots[1..].iter().any(|root| below(root).is_some());
+    Relative { whole: name, below: first, inside }
 }
 
 fn captures(template: &Template, stored: &Relative<'_>) -> Option<Captures> {
-    (template.absolute == stored.absolute).then(|| template.matches(stored.name))?
+    if template.absolute { template.matches(stored.whole) } else { template.matches(stored.below?) }
 }
 
 /// The whole name that a template gives on a side, root and all.
@@ -80,15 +97,12 @@ pub(crate) fn full_name(
 }
 
 pub(super) fn has_marks(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint) -> bool {
-    let names: Vec<Relative<'_>> =
-        checkpoint.tensors().iter().filter_map(|t| relative(mapping, side, &t.name)).collect();
-    let present = |m: &Template| names.iter().any(|n| captures(m, n).is_some());
-    mapping.side(side).detect.iter().all(|ways| ways.iter().any(present))
+    mapping.side(side).detect.iter().all(|ways| has_mark(mapping, side, checkpoint, ways))
 }
 
 /// Whether a checkpoint has one of the names of a mark.
 pub(super) fn has_mark(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint, ways: &[Template]) -> bool {
-    let mut names = checkpoint.tensors().iter().filter_map(|t| relative(mapping, side, &t.name));
+    let mut names = checkpoint.tensors().iter().map(|t| relative(mapping, side, &t.name));
     names.any(|n| ways.iter().any(|m| captures(m, &n).is_some()))
 }
 
@@ -100,7 +114,7 @@ pub(super) fn count_claimed(mapping: &Mapping, side: SideId, checkpoint: &Checkp
         .flat_map(|e| &e.stored)
         .map(|s| &s.name)
         .collect();
-    let names = checkpoint.tensors().iter().filter_map(|t| relative(mapping, side, &t.name));
+    let names = checkpoint.tensors().iter().map(|t| relative(mapping, side, &t.name));
     names.filter(|n| templates.iter().any(|t| captures(t, n).is_some())).count()
 }
 
@@ -117,16 +131,41 @@ pub(crate) fn is_renaming(rule: &Rule) -> bool {
 }
 
 impl Binding<'_> {
+    /// Values that shapes and names tell, before defaults have a say in choices. Only rules whose choices are
+    /// decided already take part; what contradicts itself is told later.
+    pub(super) fn decide_by_shapes(&mut self) {
+        let open = |binding: &Self| {
+            binding
+                .mapping
+                .choices
+                .iter()
+                .flat_map(|c| c.on.fields())
+                .any(|f| binding.values[f.index()].is_none())
+        };
+        if !open(self) {
+            return;
+        }
+        let mut ignored = Diagnostics::new(&self.mapping.source);
+        for (i, choice) in self.mapping.choices.iter().enumerate().filter(|(_, c)| !c.on.has_index()) {
+            let value = choice.on.evaluate(&Scope { binding: self, key: None });
+            self.branches[i] = value.ok().and_then(|v| choice.patterns.iter().position(|p| p.fits(&v)));
+        }
+        self.claim_names(&mut ignored);
+        let equations = self.shape_equations(&mut ignored);
+        self.solve_by_shapes(&equations);
+        self.branches.fill(None);
+    }
+
     /// Decides every choice that depends on config alone.
     pub(super) fn decide(&mut self, diagnostics: &mut Diagnostics) {
         for (i, choice) in self.mapping.choices.iter().enumerate() {
-            if choice.on.has_index() {
-                continue;
-            }
             for field in choice.on.fields() {
                 if self.values[field.index()].is_none() {
                     self.take_default(field, diagnostics);
                 }
+            }
+            if choice.on.has_index() {
+                continue;
             }
             let value = match choice.on.evaluate(&Scope { binding: self, key: None }) {
                 Ok(value) => value,
@@ -142,7 +181,7 @@ impl Binding<'_> {
         }
     }
 
-    fn no_arm(&self, span: Span, value: &Value) -> Diagnostic {
+    pub(super) fn no_arm(&self, span: Span, value: &Value) -> Diagnostic {
         let text = self.mapping.source.slice(span);
         let origin = self.mapping.field_named(text).and_then(|f| self.values[f.index()].as_ref());
         let mut diagnostic = Diagnostic::error(
@@ -192,6 +231,7 @@ impl Binding<'_> {
         match default.evaluate(&Scope { binding: self, key: None }) {
             Ok(value) => {
                 self.values[field.index()] = Some(Known { value, origin: Origin::Default });
+                self.check_type(self.mapping.field(field), field.index(), diagnostics);
                 true
             }
             Err(EvalError::Unknown(_)) => false,
@@ -207,13 +247,19 @@ impl Binding<'_> {
         let mut claims = Claims::default();
         let mut twice = Vec::new();
         for (number, tensor) in self.checkpoint.tensors().iter().enumerate() {
-            let Some(stored) = relative(self.mapping, self.from, &tensor.name) else {
-                claims.outside += 1;
-                continue;
-            };
+            let stored = relative(self.mapping, self.from, &tensor.name);
             let known = self.claim(number, &stored, &mut claims, &mut twice);
-            if !known && !self.is_left_out(&stored) {
+            if !known && !stored.inside {
+                claims.outside += 1;
+            } else if !known && !self.is_left_out(&stored) {
                 claims.unmapped.push(number);
+            }
+        }
+        let mut seen = HashMap::new();
+        for r in &claims.renamed {
+            let parameter = (r.rule, sorted_key(&r.captures), r.captures.stars.clone());
+            if let Some(first) = seen.insert(parameter, r.tensor).filter(|first| *first != r.tensor) {
+                twice.push(Twice { rule: r.rule, tensors: [first, r.tensor] });
             }
         }
         self.claims = claims;
@@ -244,7 +290,13 @@ impl Binding<'_> {
                         continue;
                     }
                     if is_renaming(rule) {
-                        claims.renamed.push((number, rule_number, found));
+                        claims.renamed.push(Renamed {
+                            tensor: number,
+                            rule: rule_number,
+                            entry: entry_number,
+                            era,
+                            captures: found,
+                        });
                     } else if let Some((other, _)) =
                         claims.entries.insert((rule_number, entry_number, key), (number, era))
                     {
@@ -255,8 +307,8 @@ impl Binding<'_> {
         }
         for (tie_number, tie) in self.mapping.ties.iter().enumerate() {
             if tie.side == self.from
-                && self.may_hold(&tie.guard)
                 && let Some(found) = captures(&tie.alias, stored)
+                && self.holds(&tie.guard, &sorted_key(&found))
             {
                 claims.tied.push((number, tie_number, found));
                 known = true;
@@ -281,9 +333,17 @@ impl Binding<'_> {
             .drops
             .iter()
             .filter(|d| d.side == self.from)
-            .any(|d| captures(&d.name, stored).is_some_and(|c| self.holds(&d.guard, &sorted_key(&c))));
+            .any(|d| self.reaches(&d.name, stored, Some(&d.guard)));
         let mut emitted = self.mapping.emits.iter().filter(|e| e.side == self.from);
-        dropped || emitted.any(|e| captures(&e.name, stored).is_some())
+        // What a mapping makes up is left out whether or not it would make it up now.
+        dropped || emitted.any(|e| self.reaches(&e.name, stored, None))
+    }
+
+    /// Whether a name fits a template at coordinates in its ranges, and under a guard.
+    fn reaches(&self, template: &Template, stored: &Relative<'_>, guard: Option<&grammar::Guard>) -> bool {
+        let Some(found) = captures(template, stored) else { return false };
+        let key = sorted_key(&found);
+        guard.is_none_or(|guard| self.holds(guard, &key)) && self.in_ranges(template, &key)
     }
 
     /// Two names of one parameter: told once, however many parameters it is true of.
@@ -303,7 +363,7 @@ impl Binding<'_> {
             n => diagnostic.note(format!("the same is true of {n} more pairs")),
         };
         diagnostics.push(diagnostic.note(format!("in {}", self.file())).help(
-            "find out which of them the model used, and add a `drop` for the other to a copy of the mapping",
+            "find out which of them the model used; in a copy of the mapping, remove the other name from the rule and `drop` it",
         ));
     }
 

@@ -6,7 +6,7 @@ use transship_grammar as grammar;
 
 use grammar::{Captures, Code, Diagnostic, Diagnostics, SideId, Span, nearest};
 
-use super::names::{full_name, is_renaming};
+use super::names::{full_name, is_renaming, sorted_key};
 use super::{Binding, Key, Origin, Scope};
 
 /// As many names as a reader takes in.
@@ -82,8 +82,8 @@ impl Binding<'_> {
 
     fn missing_renamed(&self, rule_number: usize, all: &mut Vec<Missing>) {
         let rule = &self.mapping.rules[rule_number];
-        let claims = self.claims.renamed.iter().filter(|(_, r, _)| *r == rule_number);
-        let found: HashSet<Key> = claims.map(|(_, _, c)| super::names::sorted_key(c)).collect();
+        let claims = self.claims.renamed.iter().filter(|r| r.rule == rule_number);
+        let found: HashSet<Key> = claims.map(|r| sorted_key(&r.captures)).collect();
         for entry in &rule.sides[self.from.index()] {
             let first = &entry.stored[0];
             if first.name.stars() != (0, 0) {
@@ -163,8 +163,9 @@ impl Binding<'_> {
                 absent.entry(*coordinate).or_insert(m.span);
             }
         }
+        let renamed = self.claims.renamed.iter().flat_map(|r| r.captures.indices.iter());
         let present = self.claims.entries.keys().flat_map(|(_, _, key)| key.iter());
-        let present: BTreeSet<_> = present.copied().collect();
+        let present: BTreeSet<_> = present.chain(renamed).copied().collect();
         absent.retain(|(axis, at), _| {
             let later = (*axis, at.saturating_add(1))..=(*axis, u64::MAX);
             !present.contains(&(*axis, *at)) && present.range(later).next().is_some()
@@ -305,7 +306,7 @@ impl Binding<'_> {
                 let id = grammar::FieldId(u32::try_from(i).ok()?);
                 let shapes_a_layout = self.mapping.axes.iter().any(|a| a.field == Some(id))
                     || self.mapping.choices.iter().any(|c| c.on.fields().contains(&id));
-                let said = shapes_a_layout && !field.places[self.from.index()].is_empty();
+                let said = shapes_a_layout && field.places.iter().any(|places| !places.is_empty());
                 said.then(|| {
                     format!(
                         "{name} = {value} by default, since the checkpoint does not say; `--set {name}=VALUE` gives another",

@@ -1,11 +1,12 @@
 //! Stored shapes against layouts: each dimension is an equation over config values.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 
 use transship_grammar as grammar;
 
 use grammar::{AxisId, AxisUse, Code, Diagnostic, Diagnostics, FieldId, Layout, Size, Stored, Symbol, Value};
 
+use super::names::sorted_key;
 use super::{Binding, Key};
 
 /// What one stored dimension, or the numbers in names, say about sizes.
@@ -46,25 +47,26 @@ impl Binding<'_> {
     pub(super) fn shape_equations(&self, diagnostics: &mut Diagnostics) -> Vec<SizeEquation> {
         let mut found = Found::default();
         let mut claims: Vec<_> = self.claims.entries.iter().collect();
-        claims.sort_unstable_by_key(|(_, (tensor, _))| *tensor);
+        claims.sort_unstable_by_key(|((rule, entry, _), (tensor, _))| (*tensor, *rule, *entry));
         for ((rule, entry, key), (tensor, era)) in claims {
             let rule = &self.mapping.rules[*rule];
             let stored = &rule.sides[self.from.index()][*entry].stored[*era];
             self.add_dimensions(stored, key, *tensor, &mut found, diagnostics);
             self.add_counts(stored, key, *tensor, rule.optional, &mut found);
         }
-        let counts = found.counts.into_values().map(|(size, stored, from)| SizeEquation {
-            size,
-            stored,
-            padded: false,
-            from,
-        });
-        let mut all: Vec<SizeEquation> = counts.collect();
-        all.sort_unstable_by_key(|e| match e.from {
-            Evidence::Dimension { tensor, .. } | Evidence::Count { tensor, .. } => tensor,
-        });
-        all.extend(found.dimensions);
-        all
+        for r in &self.claims.renamed {
+            let rule = &self.mapping.rules[r.rule];
+            let stored = &rule.sides[self.from.index()][r.entry].stored[r.era];
+            self.add_counts(stored, &sorted_key(&r.captures), r.tensor, rule.optional, &mut found);
+        }
+        // Parameters that may be absent count only where nothing else does.
+        let certain = found.counts.keys().filter(|(_, optional)| !optional).map(|(axis, _)| *axis);
+        let certain: Vec<AxisId> = certain.collect();
+        let counts =
+            found.counts.into_iter().filter(|((axis, optional), _)| !optional || !certain.contains(axis));
+        let counts =
+            counts.map(|(_, (size, stored, from))| SizeEquation { size, stored, padded: false, from });
+        counts.chain(found.dimensions).collect()
     }
 
     fn add_dimensions(
@@ -105,16 +107,13 @@ impl Binding<'_> {
 
     /// The numbers in names tell how many coordinates an axis has, where a rule's names cover all of them.
     fn add_counts(&self, stored: &Stored, key: &Key, tensor: usize, optional: bool, found: &mut Found) {
-        if optional {
-            return;
-        }
         for index in stored.name.indices().filter(|i| i.range.is_none()) {
             let Some((_, at)) = key.iter().find(|(axis, _)| *axis == index.axis) else { continue };
             let end = &self.mapping.axis(index.axis).range.1;
             let count = at.saturating_add(1);
             let entry = found
                 .counts
-                .entry(index.axis)
+                .entry((index.axis, optional))
                 .or_insert_with(|| (end.clone(), 0, Evidence::Count { tensor, span: stored.span }));
             if count > entry.1 {
                 *entry = (end.clone(), count, Evidence::Count { tensor, span: stored.span });
@@ -176,14 +175,14 @@ impl Binding<'_> {
 #[derive(Default)]
 struct Found {
     dimensions: Vec<SizeEquation>,
-    seen: HashMap<(Size, u64, bool), ()>,
-    counts: HashMap<AxisId, (Size, u64, Evidence)>,
+    seen: HashSet<(Size, u64, bool)>,
+    counts: BTreeMap<(AxisId, bool), (Size, u64, Evidence)>,
 }
 
 impl Found {
     fn add_dimension(&mut self, equation: SizeEquation) {
         let key = (equation.size.clone(), equation.stored, equation.padded);
-        if self.seen.insert(key, ()).is_none() {
+        if self.seen.insert(key) {
             self.dimensions.push(equation);
         }
     }

@@ -22,7 +22,24 @@ pub(super) enum EquationOrigin {
 }
 
 impl Binding<'_> {
+    /// Takes what shapes and names tell, and nothing else.
+    pub(super) fn solve_by_shapes(&mut self, stored: &[SizeEquation]) {
+        let equations = self.equations(stored);
+        self.propagate(&equations);
+    }
+
     pub(super) fn solve(&mut self, stored: &[SizeEquation], diagnostics: &mut Diagnostics) {
+        let equations = self.equations(stored);
+        loop {
+            self.propagate(&equations);
+            if !self.next_default(diagnostics) {
+                break;
+            }
+        }
+        self.judge(&equations, diagnostics);
+    }
+
+    fn equations(&self, stored: &[SizeEquation]) -> Vec<Equation> {
         let written = self.mapping.config.equations.iter().map(|e| Equation {
             left: e.sides[0].clone(),
             right: e.sides[1].clone(),
@@ -35,14 +52,7 @@ impl Binding<'_> {
             padded: e.padded,
             origin: EquationOrigin::Stored(e.clone()),
         });
-        let equations: Vec<Equation> = stored.chain(written).collect();
-        loop {
-            self.propagate(&equations);
-            if !self.next_default(diagnostics) {
-                break;
-            }
-        }
-        self.judge(&equations, diagnostics);
+        stored.chain(written).collect()
     }
 
     /// Solves each equation that has one unknown left, until none has. What contradicts itself stays unsolved.
@@ -79,10 +89,10 @@ impl Binding<'_> {
     fn solve_for(&self, field: FieldId, equation: &Equation) -> Option<Known> {
         let difference = equation.left.minus(&equation.right);
         let (a, b) = difference.linear_in(Symbol::Field(field), &|s| self.symbol(s))?;
-        if a == 0 || b % a != 0 {
+        if b.checked_rem(a)? != 0 {
             return None;
         }
-        let value = i64::try_from(-b / a).ok().filter(|value| *value >= 0)?;
+        let value = i64::try_from(b.checked_neg()?.checked_div(a)?).ok().filter(|value| *value >= 0)?;
         Some(Known { value: Value::Int(value), origin: self.origin(equation) })
     }
 

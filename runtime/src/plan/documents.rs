@@ -70,9 +70,14 @@ impl Documents {
         let declared = &binding.mapping.side(binding.to()).documents;
         let base = binding.base.as_ref().map(|b| b.values.clone()).unwrap_or_default();
         let mut documents = Documents { files: vec![(MAIN.to_owned(), base)], aliases: Vec::new() };
+        let mut named = false;
         for document in declared.iter().filter(|d| d.is_file()) {
             match &document.alias {
-                None => documents.files[0].0.clone_from(&document.name),
+                None if !named => {
+                    documents.files[0].0.clone_from(&document.name);
+                    named = true;
+                }
+                None => documents.files.push((document.name.clone(), Map::new())),
                 Some(alias) => {
                     documents.files.push((document.name.clone(), Map::new()));
                     documents.aliases.push((alias.clone(), document.name.clone()));

@@ -6,7 +6,7 @@ use grammar::{
     AxisUse, Captures, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Rule, Sizes, Stored,
 };
 
-use super::tensors::{Target, check_convert, restrict, target_dtype};
+use super::tensors::{Target, check_convert, no_name, restrict, target_dtype};
 use super::{Check, PlanOptions, Source};
 use crate::Tensor;
 use crate::bind::{Binding, Key, full_name};
@@ -68,9 +68,10 @@ impl<'a> Instance<'_, 'a> {
         let first = found.first()?;
         let own = found.iter().map(|f| f.tensor.dtype).max_by_key(|d| (d.is_float(), d.size()))?;
         let dtype = target_dtype(binding, self.options, to.dtype.as_deref(), own);
-        let layout = binding.layout(to, &first.key)?;
         let sizes = LayoutSizes { binding, key: &first.key, pads: Vec::new() };
-        let (Some(shape), Some(boxes)) = (layout.shape(&sizes), layout.boxes(&sizes)) else {
+        let layout = binding.layout(to, &first.key);
+        let laid_out = layout.and_then(|l| Some((l.shape(&sizes)?, l.boxes(&sizes)?)));
+        let Some((shape, boxes)) = laid_out else {
             diagnostics.push(self.unknown_shape(to));
             return None;
         };
@@ -87,7 +88,10 @@ impl<'a> Instance<'_, 'a> {
                     if !check_convert(&convert, self.rule, f.tensor, diagnostics) {
                         return None;
                     }
-                    let copy = self.pair(f, source, target, &strides)?;
+                    let Some(copy) = self.pair(f, source, target, &strides) else {
+                        diagnostics.push(self.unpaired(f));
+                        return None;
+                    };
                     self.check_broadcast(f, source, &copy, checks);
                     self.describe(f, &copy, &convert, &mut sources);
                     let bytes = binding.checkpoint.bytes(f.tensor);
@@ -96,7 +100,11 @@ impl<'a> Instance<'_, 'a> {
             }
         }
         let holes = Captures { indices: self.key.clone(), stars: Vec::new() };
-        let name = full_name(binding.mapping, binding.to(), &to.name, &holes)?;
+        let Some(name) = full_name(binding.mapping, binding.to(), &to.name, &holes) else {
+            diagnostics.push(no_name(binding, to, self.key));
+            return None;
+        };
+        self.check_covered(&name, &shape, &contents, diagnostics);
         let order = found.iter().map(|f| f.number).min().unwrap_or(usize::MAX);
         Some(Target { order, tensor: TargetTensor { name, dtype, shape, contents }, sources })
     }
@@ -115,14 +123,25 @@ impl<'a> Instance<'_, 'a> {
             let mut all = [self.key.clone(), key].concat();
             all.sort_unstable();
             all.dedup();
-            let Some(layout) = binding.layout(stored, &all) else { continue };
+            let Some(layout) = binding.layout(stored, &all) else {
+                diagnostics.push(self.unknown_shape(stored));
+                continue;
+            };
+            let sized = layout.shape(&LayoutSizes { binding, key: &all, pads: Vec::new() });
+            if sized.is_none() {
+                diagnostics.push(self.unknown_shape(stored));
+                continue;
+            }
             let Some(pads) = self.pads(layout, tensor, &all) else {
                 diagnostics.push(self.uneven_padding(layout, tensor));
                 continue;
             };
             let padded = pads.iter().any(|n| *n > 0);
             let sizes = LayoutSizes { binding, key: &all, pads };
-            let Some(mut boxes) = layout.boxes(&sizes) else { continue };
+            let Some(mut boxes) = layout.boxes(&sizes) else {
+                diagnostics.push(self.unknown_shape(stored));
+                continue;
+            };
             boxes.iter_mut().for_each(|b| b.labels = with_labels(&b.labels, entry));
             found.push(Found { tensor, number: *number, stored, boxes, padded, key: all });
         }
@@ -182,8 +201,9 @@ impl<'a> Instance<'_, 'a> {
                     let partner = &source.axes[open.remove(at)];
                     source_stride(partner.dim, partner.step)?
                 }
-                // Broadcast: every coordinate holds the same.
-                None => 0,
+                // Every coordinate holds the same.
+                None if axis.axis.broadcast => 0,
+                None => return None,
             };
             copy.shape.push(usize::try_from(axis.len).ok()?);
             copy.source_strides.push(stride);
@@ -191,7 +211,11 @@ impl<'a> Instance<'_, 'a> {
         }
         for i in open {
             let axis = &source.axes[i];
-            let at = self.fixed(&axis.axis, &f.key).unwrap_or(0);
+            let at = match self.fixed(&axis.axis, &f.key) {
+                Some(at) => at,
+                None if axis.axis.broadcast => 0,
+                None => return None,
+            };
             copy.source_offset += at.checked_mul(source_stride(axis.dim, axis.step)?)?;
         }
         Some(copy)
@@ -212,33 +236,84 @@ impl<'a> Instance<'_, 'a> {
         copy: &StridedCopy,
         checks: &mut Vec<Check<'a>>,
     ) {
-        for axis in source.axes.iter().filter(|a| a.axis.broadcast && a.len > 1) {
-            let step = f.tensor.strides[axis.dim].saturating_mul(axis.step);
-            let name = &self.binding.mapping.axis(axis.axis.axis).name;
-            let (Ok(len), Ok(step)) = (usize::try_from(axis.len - 1), usize::try_from(step)) else {
-                continue;
-            };
-            let mut shape = copy.shape.clone();
-            shape.push(len);
-            let strides = |own: usize| [copy.source_strides.clone(), vec![own]].concat();
-            let bytes = self.binding.checkpoint.bytes(f.tensor);
-            checks.push(Check {
-                copy: StridedCopy {
-                    shape,
-                    source_offset: copy.source_offset,
-                    source_strides: strides(0),
-                    target_offset: copy.source_offset.saturating_add(step),
-                    target_strides: strides(step),
-                },
-                dtype: f.tensor.dtype,
-                left: bytes,
-                right: bytes,
-                code: Code::BroadcastDiffers,
-                message: format!("the copies of `{}` along `{name}` are not all the same", f.tensor.name),
-                span: axis.axis.span,
-                file: self.binding.checkpoint.file(),
-            });
+        let copies: Vec<&grammar::BoxAxis> =
+            source.axes.iter().filter(|a| a.axis.broadcast && a.len > 1).collect();
+        let Some(first) = copies.first() else { return };
+        let sizes: Option<Vec<(usize, usize)>> = copies
+            .iter()
+            .map(|a| {
+                let step = f.tensor.strides[a.dim].checked_mul(a.step)?;
+                Some((usize::try_from(a.len).ok()?, usize::try_from(step).ok()?))
+            })
+            .collect();
+        // Sizes of a tensor that is mapped fit memory.
+        let Some(sizes) = sizes else { return };
+        let names: Vec<String> =
+            copies.iter().map(|a| format!("`{}`", self.binding.mapping.axis(a.axis.axis).name)).collect();
+        let with = |own: &[usize], more: Vec<usize>| [own, more.as_slice()].concat();
+        let bytes = self.binding.checkpoint.bytes(f.tensor);
+        checks.push(Check {
+            copy: StridedCopy {
+                shape: with(&copy.shape, sizes.iter().map(|(len, _)| *len).collect()),
+                source_offset: copy.source_offset,
+                source_strides: with(&copy.source_strides, vec![0; sizes.len()]),
+                target_offset: copy.source_offset,
+                target_strides: with(&copy.source_strides, sizes.iter().map(|(_, step)| *step).collect()),
+            },
+            dtype: f.tensor.dtype,
+            left: bytes,
+            right: bytes,
+            code: Code::BroadcastDiffers,
+            message: format!(
+                "the copies of `{}` along {} are not all the same",
+                f.tensor.name,
+                names.join(" and ")
+            ),
+            span: first.axis.span,
+            file: self.binding.checkpoint.file(),
+        });
+    }
+
+    /// Parts that are absent leave elements without a source.
+    fn check_covered(
+        &self,
+        name: &str,
+        shape: &[u64],
+        contents: &[Content<'_>],
+        diagnostics: &mut Diagnostics,
+    ) {
+        let elements: u64 = shape.iter().fold(1, |n, size| n.saturating_mul(*size));
+        let copied = contents.iter().fold(0u64, |sum, content| match content {
+            Content::Copy { copy, .. } => {
+                let count = copy.shape.iter().fold(1u64, |n, size| n.saturating_mul(*size as u64));
+                sum.saturating_add(count)
+            }
+            Content::Fill { .. } => sum,
+        });
+        if copied < elements {
+            diagnostics.push(
+                Diagnostic::error(
+                    Code::MissingParameter,
+                    self.rule.span,
+                    format!("`{name}` has {elements} elements, but the parameters that are there hold {copied} of them"),
+                    "some of what this rule puts together is absent",
+                )
+                .note(format!("in {}", self.binding.checkpoint.file()))
+                .help("parameters that may be absent are absent together; the checkpoint may be incomplete"),
+            );
         }
+    }
+
+    fn unpaired(&self, f: &Found<'a>) -> Diagnostic {
+        Diagnostic::error(
+            Code::ShapeMismatch,
+            self.rule.span,
+            format!(
+                "`{}` cannot be laid out by this rule: its sizes are beyond what can be addressed",
+                f.tensor.name
+            ),
+            "by this rule",
+        )
     }
 
     fn describe(&self, f: &Found<'a>, copy: &StridedCopy, convert: &Convert, sources: &mut Vec<Source>) {
@@ -290,8 +365,10 @@ fn same_axis(a: &AxisUse, b: &AxisUse, in_a: &LayoutBox, in_b: &LayoutBox) -> bo
     if (a.axis, a.by) != (b.axis, b.by) || a.broadcast || b.broadcast {
         return false;
     }
-    let several =
-        |b: &LayoutBox| b.axes.iter().filter(|x| (x.axis.axis, x.axis.by) == (a.axis, a.by)).count() > 1;
+    let several = |b: &LayoutBox| {
+        let same = |x: &&grammar::BoxAxis| !x.axis.broadcast && (x.axis.axis, x.axis.by) == (a.axis, a.by);
+        b.axes.iter().filter(same).count() > 1
+    };
     !(several(in_a) || several(in_b)) || a.role == b.role
 }
 

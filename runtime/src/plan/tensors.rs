@@ -1,8 +1,10 @@
 //! Target tensors from rules, emitted ones, and what must be checked before anything is written.
 
+use std::collections::{BTreeMap, HashSet};
+
 use transship_grammar as grammar;
 
-use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Rule, SideId};
+use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Rule};
 
 use super::pieces::{Instance, LayoutSizes, row_major};
 use super::{Check, PlanOptions, Source};
@@ -52,6 +54,9 @@ pub(super) fn plan_tensors<'a>(
         plan_emitted(binding, emit, &mut targets, diagnostics);
     }
     check_ties(binding, &mut checks, diagnostics);
+    if !diagnostics.has_errors() {
+        check_used(binding, &targets, diagnostics);
+    }
     targets.sort_by_key(|t| t.order);
     let notes = notes(binding, options, &targets);
     let (tensors, sources) = targets.into_iter().map(|t| (t.tensor, t.sources)).unzip();
@@ -100,12 +105,14 @@ fn plan_renaming<'a>(
     let rule = &binding.mapping.rules[number];
     let Some(entry) = rule.sides[binding.to().index()].first() else { return };
     let to = &entry.stored[0];
-    let from = rule.sides[binding.from.index()].first().map(|e| e.stored[0].affine);
-    let affine = from.map(|f| f.to(to.affine)).and_then(super::pieces::engine_affine);
-    let claims = binding.claims.renamed.iter().filter(|(_, r, _)| *r == number);
-    for (tensor_number, _, holes) in claims {
-        let tensor = &binding.checkpoint.tensors()[*tensor_number];
-        let Some(name) = full_name(binding.mapping, binding.to(), &to.name, holes) else { continue };
+    for claim in binding.claims.renamed.iter().filter(|r| r.rule == number) {
+        let tensor = &binding.checkpoint.tensors()[claim.tensor];
+        let from = &rule.sides[binding.from.index()][claim.entry].stored[claim.era];
+        let affine = super::pieces::engine_affine(from.affine.to(to.affine));
+        let Some(name) = full_name(binding.mapping, binding.to(), &to.name, &claim.captures) else {
+            diagnostics.push(no_name(binding, to, &sorted_key(&claim.captures)));
+            continue;
+        };
         let dtype = target_dtype(binding, options, to.dtype.as_deref(), tensor.dtype);
         let convert = Convert { from: tensor.dtype, to: dtype, affine };
         if !check_convert(&convert, rule, tensor, diagnostics) {
@@ -115,10 +122,47 @@ fn plan_renaming<'a>(
         let source = Source { name: tensor.name.clone(), steps: super::pieces::steps(&copy, &convert) };
         let contents = vec![Content::Copy { copy, source: binding.checkpoint.bytes(tensor), convert }];
         targets.push(Target {
-            order: *tensor_number,
+            order: claim.tensor,
             tensor: TargetTensor { name, dtype, shape: tensor.shape.clone(), contents },
             sources: vec![source],
         });
+    }
+}
+
+/// A name of the target that would hold a negative number.
+pub(super) fn no_name(binding: &Binding<'_>, to: &grammar::Stored, key: &Key) -> Diagnostic {
+    let at: Vec<String> =
+        key.iter().map(|(axis, at)| format!("{} {at}", binding.mapping.axis(*axis).name)).collect();
+    let pattern = binding.mapping.display_template(&to.name);
+    Diagnostic::error(
+        Code::IndexNotInvertible,
+        to.span,
+        format!("`{pattern}` has no name for {}", at.join(", ")),
+        "the number in the name would be negative",
+    )
+    .help("let the index begin later, as in `{layer in 2..layers}`, or shift it less")
+}
+
+/// Every stored tensor that a rule takes goes somewhere.
+fn check_used(binding: &Binding<'_>, targets: &[Target<'_>], diagnostics: &mut Diagnostics) {
+    let used: HashSet<&str> = targets.iter().flat_map(|t| &t.sources).map(|s| s.name.as_str()).collect();
+    let mut left: Vec<usize> = binding
+        .claims
+        .tensors()
+        .filter(|t| !used.contains(binding.checkpoint.tensors()[*t].name.as_str()))
+        .collect();
+    left.sort_unstable();
+    if let Some(first) = left.first() {
+        let name = &binding.checkpoint.tensors()[*first].name;
+        let message = match left.len() {
+            1 => format!("`{name}` fits a rule, but nothing is made of it"),
+            n => format!("{n} parameters fit rules, but nothing is made of them, the first `{name}`"),
+        };
+        diagnostics.push(
+            Diagnostic::without_place(Code::UnmappedParameter, message)
+                .note(format!("in {}", binding.checkpoint.file()))
+                .help("what it belongs to on the other side is absent or not numbered that far"),
+        );
     }
 }
 
@@ -193,7 +237,15 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
         let alias = &binding.checkpoint.tensors()[*number];
         let original = full_name(binding.mapping, binding.from, &tie.of, holes)
             .and_then(|name| binding.checkpoint.tensor(&name));
-        let Some(original) = original.filter(|_| binding.holds(&tie.guard, &sorted_key(holes))) else {
+        let Some(original) = original else {
+            // Of alternatives one is there, and its tie is checked.
+            if !has_original(binding, tie.span, holes) {
+                let of = binding.mapping.display_template(&tie.of);
+                let message = format!("`{}` is a copy of `{of}`, which is not there", alias.name);
+                diagnostics.push(broken_tie(&message, tie.span).note(format!("in {}", binding.checkpoint.file())).help(
+                    "the checkpoint is incomplete; if the copy is all there is, a copy of the mapping must name it in a rule",
+                ));
+            }
             continue;
         };
         let same_view = (alias.storage, alias.offset, &alias.strides)
@@ -229,13 +281,20 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
     }
 }
 
+/// Whether one of the parameters that a `tie` names, its alternatives multiplied out, is there.
+fn has_original(binding: &Binding<'_>, span: grammar::Span, holes: &Captures) -> bool {
+    let ties = binding.mapping.ties.iter().filter(|t| t.span == span && t.side == binding.from);
+    let mut names = ties.filter_map(|t| full_name(binding.mapping, binding.from, &t.of, holes));
+    names.any(|name| binding.checkpoint.tensor(&name).is_some())
+}
+
 fn broken_tie(message: &str, span: grammar::Span) -> Diagnostic {
     Diagnostic::error(Code::BrokenTie, span, message, "tied here")
 }
 
 fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
-    let mut casts: std::collections::BTreeMap<(DType, DType), usize> = std::collections::BTreeMap::new();
+    let mut casts: BTreeMap<(DType, DType), usize> = BTreeMap::new();
     for target in targets {
         for content in &target.tensor.contents {
             if let Content::Copy { convert, .. } = content
@@ -256,9 +315,15 @@ fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -
         let count = binding.claims.outside;
         notes.push(format!("{count} tensors outside the model (optimizer state and the like) are left out"));
     }
-    if binding.from == SideId::Left {
-        let defaults: Vec<String> = binding.structural_defaults();
-        notes.extend(defaults);
+    notes.extend(binding.structural_defaults());
+    let padded = binding.mapping.rules.iter().filter(|r| {
+        let stored = r.sides[binding.to().index()].iter().flat_map(|e| &e.stored);
+        stored.flat_map(|s| &s.layouts).any(|(_, l)| l.dims.iter().any(|d| d.padding().is_some()))
+    });
+    for rule in padded {
+        let name = rule.sides[binding.to().index()].first().map(|e| &e.stored[0].name);
+        let name = name.map(|n| binding.mapping.display_template(n)).unwrap_or_default();
+        notes.push(format!("`{name}` is written without padding, since nothing says how much it has"));
     }
     notes
 }
