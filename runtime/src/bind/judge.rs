@@ -25,7 +25,8 @@ impl Binding<'_> {
         let mut odd: BTreeMap<usize, Vec<&Equation>> = BTreeMap::new();
         for equation in failing {
             // Where another tensor says the same size otherwise, one of the two is odd, not the config.
-            let settled = equations.iter().any(|e| e.left == equation.left && self.confirms(e));
+            let settled = equation.stored().is_some()
+                && equations.iter().any(|e| e.left == equation.left && self.confirms(e));
             let doubtful = if settled { Vec::new() } else { self.doubtful(equation, &confirmed) };
             if doubtful.iter().any(|field| blamed.contains(field)) {
                 continue;
