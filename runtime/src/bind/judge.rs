@@ -24,7 +24,10 @@ impl Binding<'_> {
         failing.sort_by_key(|e| (e.stored().is_none(), e.left.symbols().len()));
         let mut odd: BTreeMap<usize, Vec<&Equation>> = BTreeMap::new();
         for equation in failing {
-            let doubtful = self.doubtful(equation, &confirmed);
+            // Where another tensor says the same size otherwise, one of the two is odd, not the config.
+            let settled = equation.stored().is_some()
+                && equations.iter().any(|e| e.left == equation.left && self.confirms(e));
+            let doubtful = if settled { Vec::new() } else { self.doubtful(equation, &confirmed) };
             if doubtful.iter().any(|field| blamed.contains(field)) {
                 continue;
             }
@@ -56,10 +59,18 @@ impl Binding<'_> {
         size.evaluate(&|s| self.symbol(s))
     }
 
+    /// Whether a tensor says just what is known.
+    fn confirms(&self, equation: &Equation) -> bool {
+        equation.stored().is_some()
+            && !equation.padded
+            && self.unknown(equation).is_empty()
+            && !self.fails(equation)
+    }
+
     /// Values that a stored dimension or the numbers in names say alone, just as they are known.
     fn confirmed(&self, equations: &[Equation]) -> BTreeSet<FieldId> {
-        let holding = equations.iter().filter(|e| e.stored().is_some() && !e.padded && !self.fails(e));
-        holding.filter_map(|e| single(&e.left)).filter(|f| self.values[f.index()].is_some()).collect()
+        let holding = equations.iter().filter(|e| self.confirms(e));
+        holding.filter_map(|e| single(&e.left)).collect()
     }
 
     /// Values in an equation that come from outside the tensors and that none of them confirms.
@@ -139,6 +150,10 @@ impl Binding<'_> {
 
     /// What an equation says, in words.
     fn describe(&self, equation: &Equation) -> String {
+        self.describe_as(equation, "is")
+    }
+
+    fn describe_as(&self, equation: &Equation, is: &str) -> String {
         let left = self.display(&equation.left);
         let Some(stored) = equation.stored() else {
             return format!("{left} = {}", self.display(&equation.right));
@@ -150,10 +165,10 @@ impl Binding<'_> {
                 let which =
                     if tensor.shape.len() > 1 { format!(" (dimension {})", dim + 1) } else { String::new() };
                 let (name, shape) = (&tensor.name, &tensor.shape);
-                format!("`{name}` has shape {shape:?}, so {left} is {relation}{}{which}", stored.stored)
+                format!("`{name}` has shape {shape:?}, so {left} {is} {relation}{}{which}", stored.stored)
             }
             Evidence::Count { tensor, .. } => format!(
-                "names are numbered up to `{}`, so {left} is {}",
+                "names are numbered up to `{}`, so {left} {is} {}",
                 self.checkpoint.tensors()[tensor].name,
                 stored.stored
             ),
@@ -191,7 +206,7 @@ impl Binding<'_> {
         let message = match equation.stored() {
             Some(_) if equation.left.symbols().is_empty() => self.describe(equation),
             Some(_) if self.unknown(equation).is_empty() => {
-                format!("{}, but {left} is {}", self.describe(equation), value(&equation.left))
+                format!("{}, but it is {}", self.describe_as(equation, "must be"), value(&equation.left))
             }
             Some(_) => format!("{}, which cannot be", self.describe(equation)),
             None if self.unknown(equation).is_empty() => {

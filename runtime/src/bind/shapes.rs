@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use transship_grammar as grammar;
 
-use grammar::{AxisId, AxisUse, Code, Diagnostic, Diagnostics, FieldId, Layout, Size, Stored, Symbol, Value};
+use grammar::{
+    AxisId, AxisUse, Code, Diagnostic, Diagnostics, FieldId, Layout, Size, Span, Stored, Symbol, Value,
+};
 
 use super::names::sorted_key;
 use super::{Binding, Key};
@@ -48,10 +50,10 @@ impl Binding<'_> {
         let mut found = Found::default();
         let mut claims: Vec<_> = self.claims.entries.iter().collect();
         claims.sort_unstable_by_key(|((rule, entry, _), (tensor, _))| (*tensor, *rule, *entry));
-        for ((rule, entry, key), (tensor, era)) in claims {
-            let rule = &self.mapping.rules[*rule];
+        for ((rule_number, entry, key), (tensor, era)) in claims {
+            let rule = &self.mapping.rules[*rule_number];
             let stored = &rule.sides[self.from.index()][*entry].stored[*era];
-            self.add_dimensions(stored, key, *tensor, &mut found, diagnostics);
+            self.add_dimensions(stored, key, *tensor, *rule_number, &mut found);
             self.add_counts(stored, key, *tensor, rule.optional, &mut found);
         }
         for r in &self.claims.renamed {
@@ -59,6 +61,7 @@ impl Binding<'_> {
             let stored = &rule.sides[self.from.index()][r.entry].stored[r.era];
             self.add_counts(stored, &sorted_key(&r.captures), r.tensor, rule.optional, &mut found);
         }
+        self.report_misfits(&found, diagnostics);
         // Parameters that may be absent count only where nothing else does.
         let certain = found.counts.keys().filter(|(_, optional)| !optional).map(|(axis, _)| *axis);
         let certain: Vec<AxisId> = certain.collect();
@@ -69,32 +72,11 @@ impl Binding<'_> {
         counts.chain(found.dimensions).collect()
     }
 
-    fn add_dimensions(
-        &self,
-        stored: &Stored,
-        key: &Key,
-        number: usize,
-        found: &mut Found,
-        diagnostics: &mut Diagnostics,
-    ) {
+    fn add_dimensions(&self, stored: &Stored, key: &Key, number: usize, rule: usize, found: &mut Found) {
         let Some(layout) = self.layout(stored, key) else { return };
         let tensor = &self.checkpoint.tensors()[number];
         if tensor.shape.len() != layout.dims.len() {
-            diagnostics.push(
-                Diagnostic::error(
-                    Code::ShapeMismatch,
-                    layout.span,
-                    format!(
-                        "`{}` is stored with {} dimensions, {:?}, but its layout has {}",
-                        tensor.name,
-                        tensor.shape.len(),
-                        tensor.shape,
-                        layout.dims.len()
-                    ),
-                    "this layout",
-                )
-                .note(format!("in {}", self.checkpoint.file())),
-            );
+            found.misfits.entry((rule, layout.span)).or_default().push((number, layout.dims.len()));
             return;
         }
         for (dim, (factor, stored)) in layout.dims.iter().zip(&tensor.shape).enumerate() {
@@ -102,6 +84,30 @@ impl Binding<'_> {
             let padded = factor.padding().is_some();
             let from = Evidence::Dimension { tensor: number, dim, span: layout.span };
             found.add_dimension(SizeEquation { size, stored: *stored, padded, from });
+        }
+    }
+
+    /// Tensors with more or fewer dimensions than their layout: told once for all layers.
+    fn report_misfits(&self, found: &Found, diagnostics: &mut Diagnostics) {
+        for ((_, span), misfits) in &found.misfits {
+            let [(number, dimensions), others @ ..] = misfits.as_slice() else { continue };
+            let tensor = &self.checkpoint.tensors()[*number];
+            let message = format!(
+                "`{}` is stored with {} dimensions, {:?}, but its layout has {dimensions}",
+                tensor.name,
+                tensor.shape.len(),
+                tensor.shape,
+            );
+            let mut diagnostic = Diagnostic::error(Code::ShapeMismatch, *span, message, "this layout");
+            if !others.is_empty() {
+                diagnostic =
+                    diagnostic.note(format!("the same is true of {} more by this rule", others.len()));
+            }
+            diagnostics.push(
+                diagnostic.note(format!("in {}", self.checkpoint.file())).help(
+                    "if the file is right, give this parameter another layout in a copy of the mapping",
+                ),
+            );
         }
     }
 
@@ -174,6 +180,8 @@ impl Binding<'_> {
 
 #[derive(Default)]
 struct Found {
+    /// By rule and layout: tensors with another number of dimensions, and the number they should have.
+    misfits: BTreeMap<(usize, Span), Vec<(usize, usize)>>,
     dimensions: Vec<SizeEquation>,
     seen: HashSet<(Size, u64, bool)>,
     counts: BTreeMap<(AxisId, bool), (Size, u64, Evidence)>,

@@ -97,6 +97,8 @@ fn models_that_gpt2_cannot_express() {
     refused!("residual_after_norm", after, MODEL);
     refused!("layernorm_1p", with_arg("apply_layernorm_1p", Py::Bool(true)), MODEL);
     refused!("swiglu", with_arg("swiglu", Py::Bool(true)), MODEL);
+    refused!("glu_activation", with_arg("glu_activation", text("geglu")), MODEL);
+    refused!("squared_relu", with_arg("squared_relu", Py::Bool(true)), MODEL);
     let both = changed(|made| {
         made.set_arg("apply_layernorm_1p", Py::Bool(true));
         made.set_arg("apply_residual_connection_post_layernorm", Py::Bool(true));

@@ -84,6 +84,12 @@ fn shapes() {
     let put =
         |name: &'static str, shape: &'static [usize]| changed(move |made| made.put(name, Dtype::F32, shape));
     refused!("vector_for_matrix", put("layers.0.self_attention.dense.weight", &[576]), MODEL);
+    let convolutions = changed(|made| {
+        for layer in 0..2 {
+            made.put(&format!("layers.{layer}.mlp.dense_4h_to_h.weight"), Dtype::F32, &[24, 96, 1]);
+        }
+    });
+    refused!("more_dimensions_in_every_layer", convolutions, MODEL);
     refused!("matrix_for_vector", put("layers.1.input_layernorm.weight", &[24, 1]), MODEL);
     refused!("transposed", put("layers.0.mlp.dense_h_to_4h.weight", &[24, 96]), MODEL);
     refused!("ffn_of_one_layer", put("layers.1.mlp.dense_h_to_4h.weight", &[90, 24]), MODEL);
