@@ -4,6 +4,8 @@
 //! takes turns: `cp`, `transship convert`, and so on; medians and their ratio are printed. The last part converts
 //! models of many small parameters.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -406,8 +406,9 @@ fn solve(mapping: &Mapping, size: &Size) -> Size {
 
 /// `{layer in dense}` on one side needs the same on the other.
 fn ranges(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
-    let collect = |side: &[Entry]| -> BTreeMap<AxisId, Vec<((Size, Size), Span)>> {
-        let mut all: BTreeMap<AxisId, Vec<((Size, Size), Span)>> = BTreeMap::new();
+    type Ranges = BTreeMap<AxisId, Vec<((Size, Size), Span)>>;
+    let collect = |side: &[Entry]| -> Ranges {
+        let mut all = Ranges::new();
         for stored in side.iter().flat_map(|e| &e.stored) {
             for index in stored.name.indices() {
                 let whole = &mapping.axis(index.axis).range;
