@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod archive;
+mod array;
 mod bind;
 mod checkpoint;
 mod convert;
@@ -12,12 +13,14 @@ pub mod engine;
 pub mod output;
 mod pickle;
 mod plan;
+pub mod port;
 mod safetensors;
 mod storage;
 mod tensor;
 mod torch;
 
 pub use archive::{ArchiveError, Packing};
+pub use array::{Array, ArrayError};
 pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side};
 pub use checkpoint::{Checkpoint, Format, FormatKind, OpenCause, OpenError, OpenOptions};
 pub use convert::{ConvertError, ConvertOptions, convert};

@@ -110,6 +110,17 @@ impl Binding<'_> {
         }
     }
 
+    /// Takes only what is set, where there is no checkpoint.
+    pub(super) fn set_config(&mut self, settings: &[Setting], diagnostics: &mut Diagnostics) {
+        self.check_settings(settings, diagnostics);
+        for (index, field) in self.mapping.config.fields.iter().enumerate() {
+            let set = settings.iter().rev().find(|s| s.name == field.name);
+            self.values[index] =
+                set.map(|s| Known { value: parse_setting(field, &s.value), origin: Origin::Set });
+            self.check_type(field, index, diagnostics);
+        }
+    }
+
     fn check_settings(&self, settings: &[Setting], diagnostics: &mut Diagnostics) {
         let known: Vec<&str> = self.mapping.config.fields.iter().map(|f| f.name.as_str()).collect();
         for setting in settings.iter().filter(|s| !known.contains(&s.name.as_str())) {

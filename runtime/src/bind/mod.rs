@@ -109,6 +109,34 @@ impl<'a> Binding<'a> {
         Ok(binding)
     }
 
+    /// Binds the sizes of a config to one side of a mapping, without a checkpoint.
+    ///
+    /// # Errors
+    /// Where the config contradicts the mapping's equations, or decides a choice that no arm takes.
+    pub(crate) fn of_config(
+        mapping: &'a Mapping,
+        settings: &[Setting],
+        side: SideId,
+    ) -> Result<Binding<'a>, Diagnostics> {
+        let mut diagnostics = Diagnostics::new(&mapping.source);
+        let mut binding = Binding {
+            mapping,
+            checkpoint: Checkpoint::nothing(),
+            base: None,
+            from: side,
+            values: vec![None; mapping.config.fields.len()],
+            branches: vec![None; mapping.choices.len()],
+            claims: Claims::default(),
+            notes: Vec::new(),
+        };
+        binding.set_config(settings, &mut diagnostics);
+        stop_on_errors(&diagnostics)?;
+        binding.decide(&mut diagnostics);
+        binding.solve(&[], &mut diagnostics);
+        stop_on_errors(&diagnostics)?;
+        Ok(binding)
+    }
+
     /// The mapping.
     #[must_use]
     pub fn mapping(&self) -> &'a Mapping {
