@@ -32,6 +32,21 @@ pub use safetensors::SafetensorsError;
 pub use tensor::{Storage, StorageId, Tensor, Unsupported};
 pub use torch::TorchError;
 
+#[cfg(feature = "derive")]
+pub use transship_macros::Port;
+
+/// The shipped mappings as types.
+#[cfg(feature = "derive")]
+pub mod mappings;
+
+/// What generated code calls; not for others.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+
+    pub use crate::port::{MappingCell, optional, required, setting};
+}
+
 /// The mapping language.
 pub use transship_grammar as grammar;
 

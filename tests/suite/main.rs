@@ -3,4 +3,5 @@
 mod convert;
 mod mappings;
 mod oracle;
+mod port;
 mod prose;

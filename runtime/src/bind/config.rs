@@ -231,7 +231,7 @@ fn config_value(value: &document::Value) -> Value {
     }
 }
 
-fn from_json(value: &serde_json::Value) -> Value {
+pub(crate) fn from_json(value: &serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::Null,
         serde_json::Value::Bool(b) => Value::Bool(*b),

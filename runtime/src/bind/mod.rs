@@ -16,6 +16,7 @@ use grammar::{
     AxisId, ChoiceId, Code, Diagnostic, Diagnostics, Environment, FieldId, Guard, Mapping, SideId, Value,
 };
 
+pub(crate) use config::from_json;
 pub use config::{BaseConfig, Origin, Setting};
 pub(crate) use names::{Claims, Key, full_name, is_renaming, sorted_key};
 

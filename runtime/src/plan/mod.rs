@@ -11,6 +11,7 @@ use transship_grammar as grammar;
 
 use grammar::{Code, Diagnostic, Diagnostics, Format};
 
+pub(crate) use documents::to_json;
 pub(crate) use pieces::LayoutSizes;
 
 use crate::bind::Binding;

@@ -1,6 +1,7 @@
 //! What generated code is made of: a mapping as a type, its config and the parameter trees of its sides.
 
 mod load;
+mod private;
 mod spec;
 mod tree;
 
@@ -10,6 +11,10 @@ use std::sync::OnceLock;
 use transship_grammar as grammar;
 
 use grammar::{Diagnostics, Mapping, SideId, Source, Value, check};
+
+#[doc(hidden)]
+pub use private::{optional, required, setting};
+pub use private::{AnyValue, ConfigValue};
 
 pub use load::{PortError, convert_tree, load_tree};
 pub use spec::{Spec, specs};
@@ -147,6 +152,15 @@ fn config_of<C: PortConfig>(checkpoint: &Checkpoint, side: SideId) -> Result<C, 
     let binding = Binding::new(mapping, checkpoint, side, &BindOptions::default())?;
     let value = |name: &str| binding.value(mapping.field_named(name)?).cloned();
     C::from_values(&value).map_err(|name| PortError::Config { name })
+}
+
+/// A parameter as a mapping describes it, for every config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name from the root of its side, indices in braces.
+    pub name: &'static str,
+    /// Its layout as a mapping writes it; empty where it is renamed as it lies.
+    pub layout: &'static str,
 }
 
 /// A mapping's text, checked when it is first asked for.

@@ -124,6 +124,13 @@ impl<'w, 't, T> Walk<'w, 't, T> {
         self.path.truncate(parent);
     }
 
+    /// Shows a leaf, if it is there.
+    pub fn optional(&mut self, name: &str, leaf: &'t Option<T>) {
+        if let Some(leaf) = leaf {
+            self.leaf(name, leaf);
+        }
+    }
+
     /// Walks a tree whose names go on with `name`.
     pub fn child<C: Tree<T>>(&mut self, name: &str, child: &'t C) {
         let parent = self.path.len();
@@ -159,18 +166,3 @@ impl<T> Tree<T> for One<T> {
 /// One parameter as a tree of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct One<T>(pub T);
-
-impl<T, C: Tree<T>> Tree<T> for Option<C> {
-    fn build(at: &mut Leaves<T>) -> Result<Self, TreeError> {
-        if at.has(&at.path) { C::build(at).map(Some) } else { Ok(None) }
-    }
-
-    fn walk<'t>(&'t self, at: &mut Walk<'_, 't, T>)
-    where
-        T: 't,
-    {
-        if let Some(child) = self {
-            child.walk(at);
-        }
-    }
-}

@@ -1,0 +1,70 @@
+//! Code generation of transship: from a checked mapping to Rust tokens. Knows no `proc_macro`, so that it can be
+//! tested and used like any library.
+
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod config;
+mod error;
+mod names;
+mod source;
+mod tree;
+mod unit;
+
+use proc_macro2::TokenStream;
+use syn::{Data, DeriveInput, Fields};
+
+use attributes::Attributes;
+use error::Errors;
+
+/// What `#[derive(Port)]` expands to. Mistakes come out as `compile_error!`, one each.
+#[must_use]
+pub fn derive_port(input: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let tokens = expand(input, &mut errors);
+    errors.into_tokens(tokens)
+}
+
+fn expand(input: TokenStream, errors: &mut Errors) -> Option<TokenStream> {
+    let input: DeriveInput = match syn::parse2(input) {
+        Ok(input) => input,
+        Err(error) => {
+            errors.push(error);
+            return None;
+        }
+    };
+    let attributes = Attributes::parse(&input.attrs, input.ident.span(), errors)?;
+    match &input.data {
+        Data::Struct(data) if matches!(data.fields, Fields::Unit) => {
+            let mapping = source::load(&attributes, errors)?;
+            Some(unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping))
+        }
+        _ => {
+            errors.push(syn::Error::new(
+                input.ident.span(),
+                "`Port` is derived for unit structs: `pub struct MegatronGpt2;`",
+            ));
+            None
+        }
+    }
+}
+
+/// The code that `#[derive(Port)]` on a unit struct called `name` generates for a mapping, formatted.
+///
+/// # Errors
+/// The mistakes of the mapping.
+pub fn expand_mapping(
+    source: &transship_grammar::Source,
+    name: &str,
+) -> Result<String, transship_grammar::Diagnostics> {
+    let (mapping, _) = transship_grammar::check(source)?;
+    let mapping = source::Loaded { mapping, tracked: None };
+    let ident = names::ident(name);
+    let krate = syn::parse_quote!(::transship);
+    let tokens = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping);
+    Ok(match syn::parse2(tokens.clone()) {
+        Ok(file) => prettyplease::unparse(&file),
+        // Tokens that are no file would be a bug of ours; what they are still helps.
+        Err(_) => tokens.to_string(),
+    })
+}
