@@ -4,4 +4,5 @@ mod convert;
 mod mappings;
 mod oracle;
 mod port;
+mod port_model;
 mod prose;

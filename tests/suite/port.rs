@@ -18,7 +18,8 @@ fn input(case: &str) -> Checkpoint {
 
 fn settings(case: &str) -> BindOptions {
     let set = |name: &str, value: &str| Setting { name: name.to_owned(), value: value.to_owned() };
-    let settings = if case.starts_with("a_") { vec![set("vocab", "600"), set("heads", "4")] } else { Vec::new() };
+    let settings =
+        if case.starts_with("a_") { vec![set("vocab", "600"), set("heads", "4")] } else { Vec::new() };
     BindOptions { settings, base: None }
 }
 
@@ -44,7 +45,8 @@ const CASES: [&str; 5] = [
 #[test]
 fn the_other_side_is_loaded_without_a_file_between() {
     for case in CASES {
-        let gpt2: Gpt2<Array> = load_tree(&input(case), &settings(case)).unwrap_or_else(|e| panic!("{case}: {e}"));
+        let gpt2: Gpt2<Array> =
+            load_tree(&input(case), &settings(case)).unwrap_or_else(|e| panic!("{case}: {e}"));
         let mut expected = read_tensors(&data("hf").join(case).join("expected/model.safetensors"));
         expected.retain(|name, _| !is_mask_buffer(name));
         assert_same_tensors(&expected, &as_tensors(&gpt2));
@@ -86,10 +88,18 @@ fn generated_code_writes_the_same_bytes_as_the_library() {
     let case = "d_v3_fp16_encoder_padded_flat";
     let writing = output::Options { sync: false, ..output::Options::default() };
     let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-    MegatronGpt2::convert(&input(case), one.path(), &ConvertOptions::default(), &writing).expect("it converts");
-    let mapping = MegatronGpt2::mapping();
-    transship::convert(mapping, &input(case), SideId::Left, other.path(), &ConvertOptions::default(), &writing)
+    MegatronGpt2::convert(&input(case), one.path(), &ConvertOptions::default(), &writing)
         .expect("it converts");
+    let mapping = MegatronGpt2::mapping();
+    transship::convert(
+        mapping,
+        &input(case),
+        SideId::Left,
+        other.path(),
+        &ConvertOptions::default(),
+        &writing,
+    )
+    .expect("it converts");
     for file in ["model.safetensors", "config.json", "generation_config.json"] {
         let read = |d: &tempfile::TempDir| std::fs::read(d.path().join(file)).expect("it was written");
         assert!(read(&one) == read(&other), "{file}");

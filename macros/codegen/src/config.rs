@@ -26,7 +26,8 @@ struct Entry<'m> {
 }
 
 pub(crate) fn emit_config(mapping: &Mapping, owner: &Ident, krate: &Path) -> TokenStream {
-    let entries: Vec<Entry<'_>> = (0..).zip(&mapping.config.fields).map(|(i, f)| entry(mapping, FieldId(i), f)).collect();
+    let entries: Vec<Entry<'_>> =
+        (0..).zip(&mapping.config.fields).map(|(i, f)| entry(mapping, FieldId(i), f)).collect();
     let fields = entries.iter().map(|e| {
         let (name, ty, docs) = (&e.ident, full_type(e, krate), docs(mapping, e.field));
         quote!(#[doc = #docs] pub #name: #ty,)
@@ -71,7 +72,9 @@ fn entry<'m>(mapping: &Mapping, id: FieldId, field: &'m Field) -> Entry<'m> {
     let kind = match (size, field.ty, field.default.as_ref().map(|d| &d.kind)) {
         (true, ..) => Kind::Size,
         (_, Type::Int, _) => Kind::Int,
-        (_, Type::Float, _) | (_, Type::Any, Some(ExprKind::Literal(Value::Int(_) | Value::Float(_)))) => Kind::Float,
+        (_, Type::Float, _) | (_, Type::Any, Some(ExprKind::Literal(Value::Int(_) | Value::Float(_)))) => {
+            Kind::Float
+        }
         (_, Type::Bool, _) | (_, Type::Any, Some(ExprKind::Literal(Value::Bool(_)))) => Kind::Bool,
         (_, Type::Text, _) | (_, Type::Any, Some(ExprKind::Literal(Value::Text(_)))) => Kind::Text,
         (_, Type::List | Type::Any, _) => Kind::Any,

@@ -27,9 +27,13 @@ impl Errors {
         }
     }
 
-    /// The code, or in its place all mistakes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// All mistakes, and then the code: what it can be in spite of them.
     pub(crate) fn into_tokens(self, tokens: Option<TokenStream>) -> TokenStream {
         let errors = self.all.iter().map(syn::Error::to_compile_error);
-        if self.all.is_empty() { tokens.unwrap_or_default() } else { quote!(#(#errors)*) }
+        quote!(#(#errors)* #tokens)
     }
 }

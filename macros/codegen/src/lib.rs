@@ -6,7 +6,9 @@
 mod attributes;
 mod config;
 mod error;
+mod model;
 mod names;
+mod place;
 mod source;
 mod tree;
 mod unit;
@@ -33,20 +35,47 @@ fn expand(input: TokenStream, errors: &mut Errors) -> Option<TokenStream> {
             return None;
         }
     };
-    let attributes = Attributes::parse(&input.attrs, input.ident.span(), errors)?;
+    let attributes = Attributes::parse(&input.attrs, errors);
     match &input.data {
-        Data::Struct(data) if matches!(data.fields, Fields::Unit) => {
-            let mapping = source::load(&attributes, errors)?;
-            Some(unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping))
-        }
-        _ => {
-            errors.push(syn::Error::new(
+        Data::Struct(data) => match &data.fields {
+            Fields::Unit => expand_unit(&input, &attributes, errors),
+            Fields::Named(fields) => Some(model::expand(&input, fields, &attributes, errors)),
+            Fields::Unnamed(fields) => {
+                errors.push(syn::Error::new_spanned(
+                    fields,
+                    "fields need names, which stand for those of parameters; a type that holds one parameter implements `FromParameter`",
+                ));
+                None
+            }
+        },
+        Data::Enum(_) | Data::Union(_) => {
+            errors.at(
                 input.ident.span(),
-                "`Port` is derived for unit structs: `pub struct MegatronGpt2;`",
-            ));
+                "`Port` is derived for unit structs, such as `pub struct MegatronGpt2;`, and for structs with fields",
+            );
             None
         }
     }
+}
+
+fn expand_unit(input: &DeriveInput, attributes: &Attributes, errors: &mut Errors) -> Option<TokenStream> {
+    if let Some(key) = &attributes.of_models {
+        errors.at(
+            key.span,
+            format!("`{}` is for structs with fields; a unit struct is the whole mapping", key.text),
+        );
+    }
+    let Some(origin) = &attributes.origin else {
+        if errors.is_empty() {
+            errors.at(
+                input.ident.span(),
+                "which mapping? Write `#[port(mapping = \"my.mapping\")]`, `#[port(shipped = \"…\")]` or `#[port(inline = \"…\")]`",
+            );
+        }
+        return None;
+    };
+    let mapping = source::load(origin, errors)?;
+    errors.is_empty().then(|| unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping))
 }
 
 /// The code that `#[derive(Port)]` on a unit struct called `name` generates for a mapping, formatted.

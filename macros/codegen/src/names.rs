@@ -49,9 +49,60 @@ pub(crate) fn snake(text: &str) -> String {
     name
 }
 
+/// How the names of a model's parameters are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    Lower,
+    Upper,
+    Pascal,
+    Camel,
+    Snake,
+    ScreamingSnake,
+    Kebab,
+    ScreamingKebab,
+}
+
+impl Case {
+    /// By the names that serde gives them.
+    pub(crate) const ALL: [(&'static str, Case); 8] = [
+        ("lowercase", Case::Lower),
+        ("UPPERCASE", Case::Upper),
+        ("PascalCase", Case::Pascal),
+        ("camelCase", Case::Camel),
+        ("snake_case", Case::Snake),
+        ("SCREAMING_SNAKE_CASE", Case::ScreamingSnake),
+        ("kebab-case", Case::Kebab),
+        ("SCREAMING-KEBAB-CASE", Case::ScreamingKebab),
+    ];
+
+    /// A field's name, itself in snake case, in this one.
+    pub(crate) fn apply(self, field: &str) -> String {
+        match self {
+            Case::Lower | Case::Snake => field.to_owned(),
+            Case::Upper | Case::ScreamingSnake => field.to_ascii_uppercase(),
+            Case::Pascal => pascal(field),
+            Case::Camel => {
+                let name = pascal(field);
+                name[..1].to_ascii_lowercase() + &name[1..]
+            }
+            Case::Kebab => field.replace('_', "-"),
+            Case::ScreamingKebab => field.to_ascii_uppercase().replace('_', "-"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{ident, pascal, snake};
+    use super::{Case, ident, pascal, snake};
+
+    #[test]
+    fn fields_are_renamed() {
+        let renamed = Case::ALL.map(|(_, case)| case.apply("ln_first"));
+        assert_eq!(
+            renamed,
+            ["ln_first", "LN_FIRST", "LnFirst", "lnFirst", "ln_first", "LN_FIRST", "ln-first", "LN-FIRST"]
+        );
+    }
 
     #[test]
     fn names_become_identifiers() {
@@ -62,6 +113,9 @@ mod tests {
     #[test]
     fn names_become_types_and_modules() {
         assert_eq!(["c_attn", "h", "0", "gpt2"].map(pascal), ["CAttn", "H", "P0", "Gpt2"]);
-        assert_eq!(["MegatronGpt2", "GPT2", "HTTPServer", "x"].map(snake), ["megatron_gpt2", "gpt2", "http_server", "x"]);
+        assert_eq!(
+            ["MegatronGpt2", "GPT2", "HTTPServer", "x"].map(snake),
+            ["megatron_gpt2", "gpt2", "http_server", "x"]
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use transship_grammar::{Mapping, Source, check, nearest};
 use transship_mappings::{SHIPPED, shipped};
 
-use crate::attributes::{Attributes, Origin};
+use crate::attributes::Origin;
 use crate::error::Errors;
 
 /// A checked mapping.
@@ -15,9 +15,9 @@ pub(crate) struct Loaded {
     pub(crate) tracked: Option<PathBuf>,
 }
 
-pub(crate) fn load(attributes: &Attributes, errors: &mut Errors) -> Option<Loaded> {
-    let literal = attributes.origin.literal();
-    let (source, tracked) = match &attributes.origin {
+pub(crate) fn load(origin: &Origin, errors: &mut Errors) -> Option<Loaded> {
+    let literal = origin.literal();
+    let (source, tracked) = match origin {
         Origin::Inline(text) => (Source::new("inline mapping", &text.value()), None),
         Origin::Shipped(name) => match shipped(&name.value()) {
             Some(found) => (Source::new(&format!("{}.mapping", found.name), found.text), None),
@@ -48,7 +48,10 @@ fn unknown_shipped(name: &str) -> String {
     let names = SHIPPED.iter().map(|m| m.name);
     match nearest(name, names.clone()) {
         Some(near) => format!("no shipped mapping is called `{name}`; did you mean `{near}`?"),
-        None => format!("no shipped mapping is called `{name}`; shipped are {}", names.collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "no shipped mapping is called `{name}`; shipped are {}",
+            names.collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct List {
     pub(crate) before: String,
     /// Text after it, up to and with the next dot.
     pub(crate) after: String,
+    /// The axis whose coordinates the numbers are.
+    pub(crate) axis: String,
     pub(crate) scale: i64,
     pub(crate) offset: i64,
     pub(crate) width: usize,
@@ -50,8 +52,20 @@ enum Step {
     List { field: String, list: List },
 }
 
-/// Parameters whose names have stars are not part of it: they have no fields to be.
 pub(crate) fn side_tree(mapping: &Mapping, side: SideId) -> Result<SideTree, String> {
+    let mut root = whole_tree(mapping, side)?;
+    let mut prefix = String::new();
+    while let [(name, Node::Struct(_))] = root.as_slice() {
+        prefix.push_str(name);
+        prefix.push('.');
+        let Some((_, Node::Struct(inner))) = root.pop() else { break };
+        root = inner;
+    }
+    Ok(SideTree { prefix, root })
+}
+
+/// A side's tree by whole names. Parameters whose names have stars are not part of it: they have no fields to be.
+pub(crate) fn whole_tree(mapping: &Mapping, side: SideId) -> Result<Vec<(String, Node)>, String> {
     let mut root: Vec<(String, Node)> = Vec::new();
     let mut seen: BTreeMap<String, ()> = BTreeMap::new();
     for rule in &mapping.rules {
@@ -67,14 +81,7 @@ pub(crate) fn side_tree(mapping: &Mapping, side: SideId) -> Result<SideTree, Str
             }
         }
     }
-    let mut prefix = String::new();
-    while let [(name, Node::Struct(_))] = root.as_slice() {
-        prefix.push_str(name);
-        prefix.push('.');
-        let Some((_, Node::Struct(inner))) = root.pop() else { break };
-        root = inner;
-    }
-    Ok(SideTree { prefix, root })
+    Ok(root)
 }
 
 fn leaf(mapping: &Mapping, stored: &Stored, optional: bool) -> Leaf {
@@ -114,7 +121,10 @@ fn steps(mapping: &Mapping, template: &Template) -> Result<Vec<Step>, String> {
                 let axis = mapping.axis(index.axis);
                 let from = index.range.as_ref().unwrap_or(&axis.range).0.as_constant();
                 let from = from.and_then(|n| i64::try_from(n).ok()).ok_or_else(|| {
-                    format!("`{}` begins at a coordinate that depends on the config, which a `Vec` cannot", axis.name)
+                    format!(
+                        "`{}` begins at a coordinate that depends on the config, which a `Vec` cannot",
+                        axis.name
+                    )
                 })?;
                 let (field, before) = match (word.is_empty(), steps.pop()) {
                     (true, Some(Step::Field(field))) => (field.clone(), format!("{field}.")),
@@ -127,6 +137,7 @@ fn steps(mapping: &Mapping, template: &Template) -> Result<Vec<Step>, String> {
                 let list = List {
                     before,
                     after: String::new(),
+                    axis: axis.name.clone(),
                     scale: index.scale,
                     offset: index.offset + index.scale * from,
                     width: index.width.unwrap_or(0),

@@ -24,10 +24,12 @@ pub(crate) fn emit(visibility: &Visibility, name: &Ident, krate: &Path, loaded: 
     let config = emit_config(mapping, name, krate);
     let mut structs = Structs::new(mapping, krate);
     let roots = SideId::BOTH.map(|side| structs.root(side, &trees[side.index()]));
-    let roots_impl = SideId::BOTH.map(|side| root_impl(name, krate, side, &roots[side.index()], &trees[side.index()]));
+    let roots_impl =
+        SideId::BOTH.map(|side| root_impl(name, krate, side, &roots[side.index()], &trees[side.index()]));
     let constants = SideId::BOTH.map(|side| parameters(mapping, krate, side, &trees[side.index()]));
     let structs = structs.tokens;
-    let docs = format!("The types of the mapping `{}`: its config, and the parameters of both sides.", mapping.name);
+    let docs =
+        format!("The types of the mapping `{}`: its config, and the parameters of both sides.", mapping.name);
     let port = port_impl(name, krate, &module, &roots, loaded);
     quote! {
         #[doc = #docs]
@@ -48,13 +50,9 @@ fn port_impl(name: &Ident, krate: &Path, module: &Ident, roots: &[Ident; 2], loa
     let [left, right] = mapping.sides.each_ref().map(|s| &s.name);
     let [left_root, right_root] = roots;
     let hash = Literal::u64_suffixed(fnv(text));
-    let tracked = loaded.tracked.as_ref().map(|file| {
-        let path = file.display().to_string();
-        quote!(const _: &[u8] = ::core::include_bytes!(#path);)
-    });
+    let tracked = tracking(loaded);
     quote! {
         const _: () = {
-            // An edit of the mapping leads to a rebuild.
             #tracked
 
             impl #krate::port::Port for #name {
@@ -122,9 +120,18 @@ fn collect<'t>(fields: &'t [(String, Node)], leaves: &mut Vec<&'t Leaf>) {
     }
 }
 
+/// What makes an edit of the mapping lead to a rebuild.
+pub(crate) fn tracking(loaded: &Loaded) -> Option<TokenStream> {
+    let path = loaded.tracked.as_ref()?.display().to_string();
+    Some(quote!(
+        const _: &[u8] = ::core::include_bytes!(#path);
+    ))
+}
+
 /// FNV-1a of 64 bits.
-fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+pub(crate) fn fnv(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The structs of a mapping. Those of leaves alone, such as `weight` and `bias`, are shared.
@@ -196,11 +203,9 @@ impl<'m> Structs<'m> {
             let dotted = format!("{field}.");
             let docs = if shared { format!("The parameter `{field}`.") } else { self.docs(node) };
             let (ty, build, walk) = match node {
-                Node::Leaf(Leaf { optional: false, .. }) => (
-                    quote!(T),
-                    quote!(at.leaf(#field)?),
-                    quote!(at.leaf(#field, &self.#id);),
-                ),
+                Node::Leaf(Leaf { optional: false, .. }) => {
+                    (quote!(T), quote!(at.leaf(#field)?), quote!(at.leaf(#field, &self.#id);))
+                }
                 Node::Leaf(_) => (
                     quote!(::core::option::Option<T>),
                     quote!(at.optional(#field)),

@@ -6,6 +6,7 @@ use grammar::{Captures, Diagnostics, Mapping, SideId};
 
 use super::{Port, PortConfig, SideTree, TreeError};
 use crate::bind::{BindOptions, Binding, detect_side};
+use crate::convert::ConvertError;
 use crate::engine::{CopyError, PreparedTensor};
 use crate::plan::{Plan, PlanOptions};
 use crate::{Array, ArrayError, Checkpoint, OpenError};
@@ -42,6 +43,18 @@ pub enum PortError {
     /// Arrays that make no checkpoint.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A parameter that the type of its field does not hold, or does not give back.
+    #[error("the parameter `{name}`: {error}")]
+    Parameter {
+        /// Its name from the root of its side.
+        name: String,
+        /// What the type says.
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A model that could not be written.
+    #[error(transparent)]
+    Convert(ConvertError),
 }
 
 impl From<Diagnostics> for PortError {
@@ -63,13 +76,26 @@ fn first_message(diagnostics: &Diagnostics) -> String {
 /// Where mapping and checkpoint do not go together.
 pub fn load_tree<S: SideTree<Array>>(checkpoint: &Checkpoint, options: &BindOptions) -> Result<S, PortError> {
     let mapping = S::Port::mapping();
-    let from = detect_side(mapping, checkpoint).ok_or_else(|| PortError::NeitherSide {
-        file: checkpoint.file().to_owned(),
-        mapping: S::Port::NAME,
-    })?;
+    let from = side_of(mapping, checkpoint)?;
+    Ok(S::from_leaves(side_arrays(mapping, checkpoint, from, S::SIDE, options)?)?)
+}
+
+/// The side that a checkpoint is of.
+pub(super) fn side_of(mapping: &'static Mapping, checkpoint: &Checkpoint) -> Result<SideId, PortError> {
+    detect_side(mapping, checkpoint)
+        .ok_or_else(|| PortError::NeitherSide { file: checkpoint.file().to_owned(), mapping: &mapping.name })
+}
+
+/// The parameters of side `to` by their names from its root, out of a checkpoint of side `from`.
+pub(super) fn side_arrays(
+    mapping: &Mapping,
+    checkpoint: &Checkpoint,
+    from: SideId,
+    to: SideId,
+    options: &BindOptions,
+) -> Result<Vec<(String, Array)>, PortError> {
     let binding = Binding::new(mapping, checkpoint, from, options)?;
-    let leaves = if from == S::SIDE { own_side(&binding) } else { other_side(&binding)? };
-    Ok(S::from_leaves(leaves)?)
+    if from == to { Ok(own_side(&binding)) } else { other_side(&binding) }
 }
 
 /// Converts parameters in memory: one side's tree to the other's.
@@ -83,12 +109,11 @@ where
     C: PortConfig<Port = S::Port>,
 {
     let mapping = S::Port::mapping();
-    let named = tree.parameters().into_iter().map(|(name, array)| (in_file(mapping, S::SIDE, &name), array.clone()));
+    let named =
+        tree.parameters().into_iter().map(|(name, array)| (in_file(mapping, S::SIDE, &name), array.clone()));
     let checkpoint = Checkpoint::in_memory(S::Port::NAME, named.collect())?;
     let options = BindOptions { settings: config.settings(), base: None };
-    let binding = Binding::new(mapping, &checkpoint, S::SIDE, &options)?;
-    let leaves = if O::SIDE == S::SIDE { own_side(&binding) } else { other_side(&binding)? };
-    Ok(O::from_leaves(leaves)?)
+    Ok(O::from_leaves(side_arrays(mapping, &checkpoint, S::SIDE, O::SIDE, &options)?)?)
 }
 
 /// Views under the names of the first era.
@@ -121,7 +146,7 @@ fn other_side(binding: &Binding<'_>) -> Result<Vec<(String, Array)>, PortError> 
 }
 
 /// A name from a side's root as a file of that side has it.
-fn in_file(mapping: &Mapping, side: SideId, name: &str) -> String {
+pub(super) fn in_file(mapping: &Mapping, side: SideId, name: &str) -> String {
     let root = &mapping.side(side).roots[0];
     match root.render(&Captures::default()) {
         Some(root) if !root.is_empty() => format!("{root}.{name}"),

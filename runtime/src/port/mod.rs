@@ -1,7 +1,11 @@
 //! What generated code is made of: a mapping as a type, its config and the parameter trees of its sides.
 
+#[cfg(feature = "candle")]
+mod candle;
 mod load;
+mod model;
 mod private;
+mod shape;
 mod spec;
 mod tree;
 
@@ -12,11 +16,15 @@ use transship_grammar as grammar;
 
 use grammar::{Diagnostics, Mapping, SideId, Source, Value, check};
 
+pub use private::{AnyValue, ConfigValue};
 #[doc(hidden)]
 pub use private::{optional, required, setting};
-pub use private::{AnyValue, ConfigValue};
 
 pub use load::{PortError, convert_tree, load_tree};
+pub use model::{
+    FromParameter, Incoming, Model, Outgoing, RootModel, SaveModel, StoredParameter, ToParameter,
+};
+pub use shape::{Home, Part, Shape, check_flattened, check_part, check_shared};
 pub use spec::{Spec, specs};
 pub use tree::{Leaves, Numbering, One, Tree, TreeError, Walk};
 
@@ -185,7 +193,10 @@ impl MappingCell {
     pub fn get(&self) -> &Mapping {
         self.mapping.get_or_init(|| match check(&Source::new(self.name, self.text)) {
             Ok((mapping, _)) => mapping,
-            Err(_) => panic!("the mapping {} checked at compile time but not at run time; this is a bug in transship", self.name),
+            Err(_) => panic!(
+                "the mapping {} checked at compile time but not at run time; this is a bug in transship",
+                self.name
+            ),
         })
     }
 }

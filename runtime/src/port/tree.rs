@@ -36,7 +36,7 @@ pub struct Numbering {
 }
 
 impl Numbering {
-    fn number(self, coordinate: usize) -> Option<String> {
+    pub(super) fn number(self, coordinate: usize) -> Option<String> {
         let value = i64::try_from(coordinate).ok()?.checked_mul(self.scale)?.checked_add(self.offset)?;
         let width = self.width;
         (value >= 0).then(|| format!("{value:0width$}"))
@@ -98,8 +98,16 @@ impl<T> Leaves<T> {
         Ok(all)
     }
 
+    /// Whether there is a leaf called `name`, or names that go on from it with a dot.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.leaves.contains_key(name) || self.has(&format!("{name}."))
+    }
+
     fn has(&self, prefix: &str) -> bool {
-        let next = self.leaves.range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded)).next();
+        let next = self
+            .leaves
+            .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
+            .next();
         next.is_some_and(|(name, _)| name.starts_with(prefix))
     }
 }
