@@ -6,3 +6,4 @@ mod oracle;
 mod port;
 mod port_model;
 mod prose;
+mod ui;
