@@ -1,6 +1,6 @@
 //! The checked form of a mapping: no sugar, no name to look up, no text to parse again.
 
-use crate::layout::Layout;
+use crate::layout::{Arm, Factor, Layout};
 use crate::size::{Size, Symbol};
 use crate::source::{Source, Span};
 use crate::template::Template;
@@ -550,6 +550,36 @@ impl Mapping {
     #[must_use]
     pub fn display_template(&self, template: &Template) -> String {
         template.display(&|axis| self.axis(axis).name.clone())
+    }
+
+    /// How a reader writes a layout, roles and ranks left out: `[((q | k | v) heads head_dim) hidden]`.
+    #[must_use]
+    pub fn display_layout(&self, layout: &Layout) -> String {
+        let dims: Vec<String> = layout.dims.iter().map(|d| self.display_factor(d)).collect();
+        format!("[{}]", dims.join(" "))
+    }
+
+    fn display_factor(&self, factor: &Factor) -> String {
+        let product = |factors: &[Factor]| {
+            factors.iter().map(|f| self.display_factor(f)).collect::<Vec<_>>().join(" ")
+        };
+        match factor {
+            Factor::Axis(axis) => {
+                let name = &self.axis(axis.axis).name;
+                let star = if axis.broadcast { "*" } else { "" };
+                axis.by.map_or_else(|| format!("{star}{name}"), |by| format!("{name}[{}]", self.axis(by).name))
+            }
+            Factor::Product(factors, _) => format!("({})", product(factors)),
+            Factor::Unit => "1".to_owned(),
+            Factor::Sum(sum) => {
+                let arm = |arm: &Arm| match (arm.pad, arm.factors.is_empty()) {
+                    (true, _) => format!("{}: _", arm.label),
+                    (false, true) => arm.label.clone(),
+                    (false, false) => format!("{}: {}", arm.label, product(&arm.factors)),
+                };
+                format!("({})", sum.arms.iter().map(arm).collect::<Vec<_>>().join(" | "))
+            }
+        }
     }
 
     /// The rules that cannot be followed to one of the sides.

@@ -14,6 +14,8 @@ pub enum Style {
         /// Whether to use terminal colours.
         colour: bool,
     },
+    /// For `compile_error!`, which puts its own `error:` before the text: no colour, the code in brackets.
+    Macro,
     /// `path:line:column: error[CODE]: message`.
     Short,
     /// One JSON object a line.
@@ -30,17 +32,21 @@ pub fn render(diagnostics: &Diagnostics, style: Style) -> String {
 #[must_use]
 pub fn render_one(diagnostic: &Diagnostic, source: &Source, style: Style) -> String {
     match style {
-        Style::Full { colour } => full(diagnostic, source, colour),
+        Style::Full { colour } => full(diagnostic, source, level(diagnostic), colour),
+        Style::Macro => full(diagnostic, source, level(diagnostic).no_name(), false),
         Style::Short => short(diagnostic, source),
         Style::Json => json_line(diagnostic, source),
     }
 }
 
-fn full(diagnostic: &Diagnostic, source: &Source, colour: bool) -> String {
-    let level = match diagnostic.severity {
+fn level(diagnostic: &Diagnostic) -> Level<'static> {
+    match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
-    };
+    }
+}
+
+fn full(diagnostic: &Diagnostic, source: &Source, level: Level<'_>, colour: bool) -> String {
     let mut group = level
         .primary_title(diagnostic.message.as_str())
         .id(diagnostic.code.as_str())

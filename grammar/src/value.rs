@@ -72,7 +72,8 @@ impl Value {
         }
     }
 
-    /// The literal that a text given by the user stands for: a number, a truth value, else the text itself.
+    /// The literal that a text given by the user stands for: a number, a truth value, a flat list in brackets, else the
+    /// text itself.
     #[must_use]
     pub fn parse(text: &str) -> Value {
         match text {
@@ -80,6 +81,14 @@ impl Value {
             "false" => Value::Bool(false),
             "null" => Value::Null,
             _ => {
+                if let Some(items) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+                    let items = items.split(',').map(str::trim).filter(|item| !item.is_empty());
+                    let item = |text: &str| match text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
+                        Some(text) => Value::Text(text.to_owned()),
+                        None => Value::parse(text),
+                    };
+                    return Value::List(items.map(item).collect());
+                }
                 if let Ok(n) = text.parse() {
                     return Value::Int(n);
                 }

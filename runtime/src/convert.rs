@@ -98,7 +98,7 @@ impl Plan<'_> {
     }
 
     /// Compares what must be equal: tied parameters, copies along broadcast axes.
-    fn check_copies(&self, mapping: &Mapping) -> Result<(), Diagnostics> {
+    pub(crate) fn check_copies(&self, mapping: &Mapping) -> Result<(), Diagnostics> {
         let mut diagnostics = Diagnostics::new(&mapping.source);
         for check in &self.checks {
             match engine::equal(&check.copy, check.dtype, check.left, check.right) {

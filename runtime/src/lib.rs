@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod archive;
+mod array;
 mod bind;
 mod checkpoint;
 mod convert;
@@ -12,12 +13,14 @@ pub mod engine;
 pub mod output;
 mod pickle;
 mod plan;
+pub mod port;
 mod safetensors;
 mod storage;
 mod tensor;
 mod torch;
 
 pub use archive::{ArchiveError, Packing};
+pub use array::{Array, ArrayError};
 pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, side_marks};
 pub use checkpoint::{Checkpoint, Format, FormatKind, OpenCause, OpenError, OpenOptions};
 pub use convert::{ConvertError, ConvertOptions, convert};
@@ -28,6 +31,21 @@ pub use plan::{Plan, PlanOptions, Source};
 pub use safetensors::SafetensorsError;
 pub use tensor::{Storage, StorageId, Tensor, Unsupported};
 pub use torch::TorchError;
+
+#[cfg(feature = "derive")]
+pub use transship_macros::Port;
+
+/// The shipped mappings as types.
+#[cfg(feature = "derive")]
+pub mod mappings;
+
+/// What generated code calls; not for others.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+
+    pub use crate::port::{MappingCell, optional, required, setting};
+}
 
 /// The mapping language.
 pub use transship_grammar as grammar;

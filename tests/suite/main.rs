@@ -6,5 +6,8 @@ mod command;
 mod convert;
 mod mappings;
 mod oracle;
+mod port;
+mod port_model;
 mod prose;
 mod random_layouts;
+mod ui;

@@ -113,6 +113,17 @@ impl Binding<'_> {
         }
     }
 
+    /// Takes only what is set, where there is no checkpoint.
+    pub(super) fn set_config(&mut self, settings: &[Setting], diagnostics: &mut Diagnostics) {
+        self.check_settings(settings, diagnostics);
+        for (index, field) in self.mapping.config.fields.iter().enumerate() {
+            let set = settings.iter().rev().find(|s| s.name == field.name);
+            self.values[index] =
+                set.map(|s| Known { value: parse_setting(field, &s.value), origin: Origin::Set });
+            self.check_type(field, index, diagnostics);
+        }
+    }
+
     fn check_settings(&self, settings: &[Setting], diagnostics: &mut Diagnostics) {
         let known: Vec<&str> = self.mapping.config.fields.iter().map(|f| f.name.as_str()).collect();
         for setting in settings.iter().filter(|s| !known.contains(&s.name.as_str())) {
@@ -249,7 +260,7 @@ fn config_value(value: &document::Value) -> Value {
     }
 }
 
-fn from_json(value: &serde_json::Value) -> Value {
+pub(crate) fn from_json(value: &serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::Null,
         serde_json::Value::Bool(b) => Value::Bool(*b),

@@ -18,6 +18,7 @@ use grammar::{
     AxisId, ChoiceId, Code, Diagnostic, Diagnostics, Environment, FieldId, Guard, Mapping, SideId, Value,
 };
 
+pub(crate) use config::from_json;
 pub use config::{BaseConfig, Origin, Setting};
 pub(crate) use names::{Claims, Key, full_name, is_renaming, sorted_key};
 
@@ -128,6 +129,34 @@ impl<'a> Binding<'a> {
         stop_on_errors(&diagnostics)?;
         binding.check_complete(&mut diagnostics);
         binding.check_requirements(&mut diagnostics);
+        stop_on_errors(&diagnostics)?;
+        Ok(binding)
+    }
+
+    /// Binds the sizes of a config to one side of a mapping, without a checkpoint.
+    ///
+    /// # Errors
+    /// Where the config contradicts the mapping's equations, or decides a choice that no arm takes.
+    pub(crate) fn of_config(
+        mapping: &'a Mapping,
+        settings: &[Setting],
+        side: SideId,
+    ) -> Result<Binding<'a>, Diagnostics> {
+        let mut diagnostics = Diagnostics::new(&mapping.source);
+        let mut binding = Binding {
+            mapping,
+            checkpoint: Checkpoint::nothing(),
+            base: None,
+            from: side,
+            values: vec![None; mapping.config.fields.len()],
+            branches: vec![None; mapping.choices.len()],
+            claims: Claims::default(),
+            notes: Vec::new(),
+        };
+        binding.set_config(settings, &mut diagnostics);
+        stop_on_errors(&diagnostics)?;
+        binding.decide(&mut diagnostics);
+        binding.solve(&[], &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         Ok(binding)
     }

@@ -24,6 +24,8 @@ pub enum FormatKind {
     Safetensors,
     /// Several safetensors files with an index.
     SafetensorsShards,
+    /// Arrays, no file.
+    Memory,
 }
 
 impl fmt::Display for FormatKind {
@@ -33,6 +35,7 @@ impl fmt::Display for FormatKind {
             FormatKind::TorchLegacy => "torch legacy stream",
             FormatKind::Safetensors => "safetensors",
             FormatKind::SafetensorsShards => "safetensors shards",
+            FormatKind::Memory => "arrays in memory",
         })
     }
 }

@@ -8,10 +8,12 @@ mod open;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub use error::{OpenCause, OpenError};
 pub use format::{Format, FormatKind};
 
+use crate::Array;
 use crate::document::Value;
 use crate::tensor::{Contents, Storage, Tensor, Unsupported};
 
@@ -68,6 +70,52 @@ impl Checkpoint {
     /// As [`Checkpoint::open`], and where the member that `options` names is not there.
     pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
         open::open(path, options)
+    }
+
+    /// A checkpoint that holds nothing, to bind configs without one.
+    pub(crate) fn nothing() -> &'static Checkpoint {
+        static NOTHING: OnceLock<Checkpoint> = OnceLock::new();
+        NOTHING.get_or_init(|| {
+            let contents = Contents {
+                tensors: Vec::new(),
+                storages: Vec::new(),
+                documents: Value::Map(crate::document::Map::new()),
+                unsupported: Vec::new(),
+            };
+            Checkpoint {
+                path: PathBuf::new(),
+                file: "the config".to_owned(),
+                format: Format { kind: FormatKind::Memory, member: None },
+                contents,
+                by_name: HashMap::new(),
+                other_ranks: Vec::new(),
+            }
+        })
+    }
+
+    /// A checkpoint of arrays, called `name` in messages; it has no documents.
+    ///
+    /// # Errors
+    ///
+    /// Where two arrays have one name.
+    pub fn in_memory(name: &str, arrays: Vec<(String, Array)>) -> Result<Checkpoint, OpenError> {
+        let mut contents = Contents {
+            tensors: Vec::with_capacity(arrays.len()),
+            storages: Vec::with_capacity(arrays.len()),
+            documents: Value::Map(crate::document::Map::new()),
+            unsupported: Vec::new(),
+        };
+        for (number, (tensor, array)) in arrays.into_iter().enumerate() {
+            contents.tensors.push(array.as_tensor(&tensor, number));
+            contents.storages.push(Storage {
+                key: tensor,
+                file: name.to_owned(),
+                tensors: vec![number],
+                region: array.region().clone(),
+            });
+        }
+        let format = Format { kind: FormatKind::Memory, member: None };
+        Checkpoint::new(Path::new(name), name.to_owned(), format, contents)
     }
 
     fn new(path: &Path, file: String, format: Format, contents: Contents) -> Result<Checkpoint, OpenError> {
@@ -166,7 +214,7 @@ impl Checkpoint {
             FormatKind::Safetensors | FormatKind::SafetensorsShards => {
                 self.documents().as_map().and_then(|files| files.get("config.json"))
             }
-            FormatKind::TorchZip | FormatKind::TorchLegacy => None,
+            FormatKind::TorchZip | FormatKind::TorchLegacy | FormatKind::Memory => None,
         };
         config.and_then(|config| config.lookup(path)).or_else(|| self.documents().lookup(path))
     }

@@ -11,6 +11,9 @@ use transship_grammar as grammar;
 
 use grammar::{Code, Diagnostic, Diagnostics, Format};
 
+pub(crate) use documents::to_json;
+pub(crate) use pieces::LayoutSizes;
+
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
 use crate::output::{OutputError, OutputPlan, SmallFile, TensorSpec, plan_safetensors};
@@ -69,6 +72,19 @@ impl<'a> Plan<'a> {
     pub fn new(binding: &Binding<'a>, options: &PlanOptions) -> Result<Plan<'a>, Diagnostics> {
         let mut diagnostics = Diagnostics::new(&binding.mapping().source);
         check_format(binding, &mut diagnostics);
+        Plan::make(binding, options, diagnostics)
+    }
+
+    /// The same for a target that stays in memory, whatever format its files would have.
+    pub(crate) fn in_memory(binding: &Binding<'a>, options: &PlanOptions) -> Result<Plan<'a>, Diagnostics> {
+        Plan::make(binding, options, Diagnostics::new(&binding.mapping().source))
+    }
+
+    fn make(
+        binding: &Binding<'a>,
+        options: &PlanOptions,
+        mut diagnostics: Diagnostics,
+    ) -> Result<Plan<'a>, Diagnostics> {
         let planned = tensors::plan_tensors(binding, options, &mut diagnostics);
         let mut notes = binding.notes().to_vec();
         let documents = documents::plan_documents(binding, &mut notes, &mut diagnostics);

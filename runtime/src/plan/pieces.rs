@@ -23,11 +23,11 @@ pub(super) struct Instance<'i, 'a> {
 }
 
 /// Sizes of a layout's axes at given coordinates.
-pub(super) struct LayoutSizes<'i, 'a> {
-    pub(super) binding: &'i Binding<'a>,
-    pub(super) key: &'i Key,
+pub(crate) struct LayoutSizes<'i, 'a> {
+    pub(crate) binding: &'i Binding<'a>,
+    pub(crate) key: &'i Key,
     /// Padding of each dimension; none where absent.
-    pub(super) pads: Vec<u64>,
+    pub(crate) pads: Vec<u64>,
 }
 
 impl Sizes for LayoutSizes<'_, '_> {

@@ -1,0 +1,99 @@
+//! Code generation of transship: from a checked mapping to Rust tokens. Knows no `proc_macro`, so that it can be
+//! tested and used like any library.
+
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod config;
+mod error;
+mod model;
+mod names;
+mod place;
+mod source;
+mod tree;
+mod unit;
+
+use proc_macro2::TokenStream;
+use syn::{Data, DeriveInput, Fields};
+
+use attributes::Attributes;
+use error::Errors;
+
+/// What `#[derive(Port)]` expands to. Mistakes come out as `compile_error!`, one each.
+#[must_use]
+pub fn derive_port(input: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let tokens = expand(input, &mut errors);
+    errors.into_tokens(tokens)
+}
+
+fn expand(input: TokenStream, errors: &mut Errors) -> Option<TokenStream> {
+    let input: DeriveInput = match syn::parse2(input) {
+        Ok(input) => input,
+        Err(error) => {
+            errors.push(error);
+            return None;
+        }
+    };
+    let attributes = Attributes::parse(&input.attrs, errors);
+    match &input.data {
+        Data::Struct(data) => match &data.fields {
+            Fields::Unit => expand_unit(&input, &attributes, errors),
+            Fields::Named(fields) => Some(model::expand(&input, fields, &attributes, errors)),
+            Fields::Unnamed(fields) => {
+                errors.push(syn::Error::new_spanned(
+                    fields,
+                    "fields need names, which stand for those of parameters; a type that holds one parameter implements `FromParameter`",
+                ));
+                None
+            }
+        },
+        Data::Enum(_) | Data::Union(_) => {
+            errors.at(
+                input.ident.span(),
+                "`Port` is derived for unit structs, such as `pub struct MegatronGpt2;`, and for structs with fields",
+            );
+            None
+        }
+    }
+}
+
+fn expand_unit(input: &DeriveInput, attributes: &Attributes, errors: &mut Errors) -> Option<TokenStream> {
+    if let Some(key) = &attributes.of_models {
+        errors.at(
+            key.span,
+            format!("`{}` is for structs with fields; a unit struct is the whole mapping", key.text),
+        );
+    }
+    let Some(origin) = &attributes.origin else {
+        if errors.is_empty() {
+            errors.at(
+                input.ident.span(),
+                "which mapping? Write `#[port(mapping = \"my.mapping\")]`, `#[port(shipped = \"…\")]` or `#[port(inline = \"…\")]`",
+            );
+        }
+        return None;
+    };
+    let mapping = source::load(origin, errors)?;
+    errors.is_empty().then(|| unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping))
+}
+
+/// The code that `#[derive(Port)]` on a unit struct called `name` generates for a mapping, formatted.
+///
+/// # Errors
+/// The mistakes of the mapping.
+pub fn expand_mapping(
+    source: &transship_grammar::Source,
+    name: &str,
+) -> Result<String, transship_grammar::Diagnostics> {
+    let (mapping, _) = transship_grammar::check(source)?;
+    let mapping = source::Loaded { mapping, tracked: None };
+    let ident = names::ident(name);
+    let krate = syn::parse_quote!(::transship);
+    let tokens = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping);
+    Ok(match syn::parse2(tokens.clone()) {
+        Ok(file) => prettyplease::unparse(&file),
+        // Tokens that are no file would be a bug of ours; what they are still helps.
+        Err(_) => tokens.to_string(),
+    })
+}

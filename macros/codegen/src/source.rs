@@ -1,0 +1,74 @@
+//! The mapping behind a derive: found, read, checked.
+
+use std::path::{Path, PathBuf};
+
+use transship_grammar::{Mapping, Source, check, nearest};
+use transship_mappings::{SHIPPED, shipped};
+
+use crate::attributes::Origin;
+use crate::error::Errors;
+
+/// A checked mapping.
+pub(crate) struct Loaded {
+    pub(crate) mapping: Mapping,
+    /// The file whose edits lead to a rebuild.
+    pub(crate) tracked: Option<PathBuf>,
+}
+
+pub(crate) fn load(origin: &Origin, errors: &mut Errors) -> Option<Loaded> {
+    let literal = origin.literal();
+    let (source, tracked) = match origin {
+        Origin::Inline(text) => (Source::new("inline mapping", &text.value()), None),
+        Origin::Shipped(name) => match shipped(&name.value()) {
+            Some(found) => (Source::new(&format!("{}.mapping", found.name), found.text), None),
+            None => {
+                errors.at(name.span(), unknown_shipped(&name.value()));
+                return None;
+            }
+        },
+        Origin::File(path) => match read(&path.value()) {
+            Ok((source, file)) => (source, Some(file)),
+            Err(message) => {
+                errors.at(path.span(), message);
+                return None;
+            }
+        },
+    };
+    match check(&source) {
+        // Warnings have no place in a build; `transship check` shows them.
+        Ok((mapping, _)) => Some(Loaded { mapping, tracked }),
+        Err(diagnostics) => {
+            errors.diagnostics(literal.span(), &diagnostics);
+            None
+        }
+    }
+}
+
+fn unknown_shipped(name: &str) -> String {
+    let names = SHIPPED.iter().map(|m| m.name);
+    match nearest(name, names.clone()) {
+        Some(near) => format!("no shipped mapping is called `{name}`; did you mean `{near}`?"),
+        None => format!(
+            "no shipped mapping is called `{name}`; shipped are {}",
+            names.collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
+/// A mapping file relative to the crate that is compiled. It is shown as it is written, so that messages do not
+/// depend on where the crate lies.
+fn read(path: &str) -> Result<(Source, PathBuf), String> {
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let file = root.join(Path::new(path));
+    let bytes = std::fs::read(&file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            format!("there is no file `{path}`; the path is relative to the directory of Cargo.toml")
+        }
+        _ => format!("cannot read `{path}`: {error}"),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("`{path}` is not UTF-8 text (byte {at}); save it as UTF-8")
+    })?;
+    Ok((Source::new(path, &text), file))
+}

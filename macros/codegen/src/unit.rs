@@ -1,0 +1,288 @@
+//! What a unit struct becomes: a module with the config and the trees of both sides, and `impl Port`.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{format_ident, quote};
+use syn::{Ident, Path, Visibility};
+use transship_grammar::{Mapping, SideId};
+
+use crate::config::emit_config;
+use crate::names::{ident, pascal, snake};
+use crate::source::Loaded;
+use crate::tree::{Leaf, List, Node, SideTree, side_tree};
+
+pub(crate) fn emit(visibility: &Visibility, name: &Ident, krate: &Path, loaded: &Loaded) -> TokenStream {
+    let mapping = &loaded.mapping;
+    let trees = match SideId::BOTH.map(|side| side_tree(mapping, side)) {
+        [Ok(left), Ok(right)] => [left, right],
+        [Err(message), _] | [_, Err(message)] => {
+            return syn::Error::new(name.span(), message).to_compile_error();
+        }
+    };
+    let module = ident(&snake(&name.to_string()));
+    let config = emit_config(mapping, name, krate);
+    let mut structs = Structs::new(mapping, krate);
+    let roots = SideId::BOTH.map(|side| structs.root(side, &trees[side.index()]));
+    let roots_impl =
+        SideId::BOTH.map(|side| root_impl(name, krate, side, &roots[side.index()], &trees[side.index()]));
+    let constants = SideId::BOTH.map(|side| parameters(mapping, krate, side, &trees[side.index()]));
+    let structs = structs.tokens;
+    let docs =
+        format!("The types of the mapping `{}`: its config, and the parameters of both sides.", mapping.name);
+    let port = port_impl(name, krate, &module, &roots, loaded);
+    quote! {
+        #[doc = #docs]
+        #visibility mod #module {
+            #config
+            #structs
+            #(#roots_impl)*
+            #(#constants)*
+        }
+
+        #port
+    }
+}
+
+fn port_impl(name: &Ident, krate: &Path, module: &Ident, roots: &[Ident; 2], loaded: &Loaded) -> TokenStream {
+    let mapping = &loaded.mapping;
+    let (mapping_name, file, text) = (&mapping.name, mapping.source.name(), mapping.source.text());
+    let [left, right] = mapping.sides.each_ref().map(|s| &s.name);
+    let [left_root, right_root] = roots;
+    let hash = Literal::u64_suffixed(fnv(text));
+    let tracked = tracking(loaded);
+    quote! {
+        const _: () = {
+            #tracked
+
+            impl #krate::port::Port for #name {
+                type Config = #module::Config;
+                type Left<T> = #module::#left_root<T>;
+                type Right<T> = #module::#right_root<T>;
+
+                const NAME: &'static str = #mapping_name;
+                const SIDES: [&'static str; 2] = [#left, #right];
+                const HASH: u64 = #hash;
+
+                fn mapping() -> &'static #krate::grammar::Mapping {
+                    static MAPPING: #krate::__private::MappingCell =
+                        #krate::__private::MappingCell::new(#file, #text);
+                    MAPPING.get()
+                }
+            }
+        };
+    }
+}
+
+fn root_impl(name: &Ident, krate: &Path, side: SideId, root: &Ident, tree: &SideTree) -> TokenStream {
+    let prefix = &tree.prefix;
+    let side = match side {
+        SideId::Left => quote!(Left),
+        SideId::Right => quote!(Right),
+    };
+    quote! {
+        impl<T> #krate::port::SideTree<T> for #root<T> {
+            type Port = super::#name;
+            const SIDE: #krate::grammar::SideId = #krate::grammar::SideId::#side;
+            const PREFIX: &'static str = #prefix;
+        }
+    }
+}
+
+/// Names and layouts of a side, known without a config.
+fn parameters(mapping: &Mapping, krate: &Path, side: SideId, tree: &SideTree) -> TokenStream {
+    let side_name = &mapping.side(side).name;
+    let name = format_ident!("{}_PARAMETERS", ident(&side_name.to_ascii_uppercase()));
+    let docs = format!("Names and layouts of the parameters of `{side_name}`, indices in braces.");
+    let mut leaves = Vec::new();
+    collect(&tree.root, &mut leaves);
+    let entries = leaves.iter().map(|leaf| {
+        let (name, layout) = (&leaf.name, leaf.layout.as_deref().unwrap_or(""));
+        quote!(#krate::port::Parameter { name: #name, layout: #layout })
+    });
+    quote! {
+        #[doc = #docs]
+        pub const #name: &[#krate::port::Parameter] = &[#(#entries),*];
+    }
+}
+
+fn collect<'t>(fields: &'t [(String, Node)], leaves: &mut Vec<&'t Leaf>) {
+    for (_, node) in fields {
+        match node {
+            Node::Leaf(leaf) => leaves.push(leaf),
+            Node::Struct(inner) => collect(inner, leaves),
+            Node::List(list) => match &*list.element {
+                Node::Leaf(leaf) => leaves.push(leaf),
+                Node::Struct(inner) => collect(inner, leaves),
+                Node::List(_) => {}
+            },
+        }
+    }
+}
+
+/// What makes an edit of the mapping lead to a rebuild.
+pub(crate) fn tracking(loaded: &Loaded) -> Option<TokenStream> {
+    let path = loaded.tracked.as_ref()?.display().to_string();
+    Some(quote!(
+        const _: &[u8] = ::core::include_bytes!(#path);
+    ))
+}
+
+/// FNV-1a of 64 bits.
+pub(crate) fn fnv(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The structs of a mapping. Those of leaves alone, such as `weight` and `bias`, are shared.
+struct Structs<'m> {
+    mapping: &'m Mapping,
+    krate: &'m Path,
+    used: BTreeSet<String>,
+    shared: Vec<(Vec<(String, bool)>, Ident)>,
+    tokens: TokenStream,
+}
+
+impl<'m> Structs<'m> {
+    fn new(mapping: &'m Mapping, krate: &'m Path) -> Structs<'m> {
+        let used = BTreeSet::from(["Config".to_owned()]);
+        Structs { mapping, krate, used, shared: Vec::new(), tokens: TokenStream::new() }
+    }
+
+    fn fresh(&mut self, wanted: &str) -> Ident {
+        let mut name = wanted.to_owned();
+        while !self.used.insert(name.clone()) {
+            name.push('_');
+        }
+        ident(&name)
+    }
+
+    fn root(&mut self, side: SideId, tree: &SideTree) -> Ident {
+        let side_name = &self.mapping.side(side).name;
+        let name = self.fresh(&pascal(side_name));
+        let docs = match tree.prefix.as_str() {
+            "" => format!("The parameters of `{side_name}`."),
+            prefix => format!("The parameters of `{side_name}`, whose names all begin with `{prefix}`."),
+        };
+        self.emit(&name, &docs, &tree.root);
+        name
+    }
+
+    fn nested(&mut self, parent: &Ident, field: &str, fields: &[(String, Node)]) -> Ident {
+        let leaves: Option<Vec<(String, bool)>> = fields
+            .iter()
+            .map(|(name, node)| match node {
+                Node::Leaf(leaf) => Some((name.clone(), leaf.optional)),
+                _ => None,
+            })
+            .collect();
+        let Some(leaves) = leaves else {
+            let name = self.fresh(&format!("{parent}{}", pascal(field)));
+            self.emit(&name, &format!("What lies below `{field}`."), fields);
+            return name;
+        };
+        if let Some((_, name)) = self.shared.iter().find(|(l, _)| *l == leaves) {
+            return name.clone();
+        }
+        let joined: String = leaves.iter().map(|(name, _)| pascal(name)).collect();
+        let name = self.fresh(&joined);
+        let names: Vec<String> = leaves.iter().map(|(name, _)| format!("`{name}`")).collect();
+        self.shared.push((leaves, name.clone()));
+        self.emit(&name, &format!("A module with {}.", names.join(" and ")), fields);
+        name
+    }
+
+    fn emit(&mut self, name: &Ident, docs: &str, fields: &[(String, Node)]) {
+        let krate = self.krate;
+        let shared = self.shared.iter().any(|(_, n)| n == name);
+        let mut declared = TokenStream::new();
+        let mut built = TokenStream::new();
+        let mut walked = TokenStream::new();
+        for (field, node) in fields {
+            let id = ident(field);
+            let dotted = format!("{field}.");
+            let docs = if shared { format!("The parameter `{field}`.") } else { self.docs(node) };
+            let (ty, build, walk) = match node {
+                Node::Leaf(Leaf { optional: false, .. }) => {
+                    (quote!(T), quote!(at.leaf(#field)?), quote!(at.leaf(#field, &self.#id);))
+                }
+                Node::Leaf(_) => (
+                    quote!(::core::option::Option<T>),
+                    quote!(at.optional(#field)),
+                    quote!(at.optional(#field, &self.#id);),
+                ),
+                Node::Struct(inner) => {
+                    let child = self.nested(name, field, inner);
+                    (quote!(#child<T>), quote!(at.child(#dotted)?), quote!(at.child(#dotted, &self.#id);))
+                }
+                Node::List(list) => self.list(name, field, list),
+            };
+            declared.extend(quote!(#[doc = #docs] pub #id: #ty,));
+            built.extend(quote!(#id: #build,));
+            walked.extend(walk);
+        }
+        self.tokens.extend(quote! {
+            #[doc = #docs]
+            #[derive(Clone, Debug, Default, PartialEq)]
+            pub struct #name<T> { #declared }
+
+            impl<T> #krate::port::Tree<T> for #name<T> {
+                fn build(
+                    at: &mut #krate::port::Leaves<T>,
+                ) -> ::core::result::Result<Self, #krate::port::TreeError> {
+                    ::core::result::Result::Ok(Self { #built })
+                }
+
+                fn walk<'t>(&'t self, at: &mut #krate::port::Walk<'_, 't, T>)
+                where
+                    T: 't,
+                {
+                    #walked
+                }
+            }
+        });
+    }
+
+    /// Type, building and walking of a list.
+    fn list(&mut self, parent: &Ident, field: &str, list: &List) -> (TokenStream, TokenStream, TokenStream) {
+        let krate = self.krate;
+        let id = ident(field);
+        let element = match &*list.element {
+            Node::Struct(inner) => {
+                let child = self.nested(parent, field, inner);
+                quote!(#child<T>)
+            }
+            Node::Leaf(_) | Node::List(_) => quote!(#krate::port::One<T>),
+        };
+        let List { before, after, scale, offset, width, .. } = list;
+        let by = quote!(#krate::port::Numbering { scale: #scale, offset: #offset, width: #width });
+        (
+            quote!(::std::vec::Vec<#element>),
+            quote!(at.list(#before, #by, #after)?),
+            quote!(at.list(#before, #by, #after, &self.#id);),
+        )
+    }
+
+    /// What a field holds, with the lines of the mapping.
+    fn docs(&self, node: &Node) -> String {
+        let file = self.mapping.source.name();
+        let leaf = |leaf: &Leaf| {
+            let layout = leaf.layout.as_ref().map(|l| format!(" `{l}`")).unwrap_or_default();
+            format!("`{}`{layout}, {file}:{}", leaf.name, leaf.line)
+        };
+        match node {
+            Node::Leaf(l) => format!("{}.", leaf(l)),
+            Node::Struct(fields) => {
+                let leaves: Option<Vec<String>> = fields
+                    .iter()
+                    .map(|(_, n)| if let Node::Leaf(l) = n { Some(leaf(l)) } else { None })
+                    .collect();
+                match leaves {
+                    Some(leaves) => format!("{}.", leaves.join("; ")),
+                    None => "A part of the model.".to_owned(),
+                }
+            }
+            Node::List(_) => "One for each number in names, from the first.".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(mapping = 3)]
+struct Tiny;
+
+fn main() {}

@@ -1,0 +1,10 @@
+use transship::{Array, Port};
+
+#[derive(Port)]
+#[port(shipped = "megatron_gpt2", side = gpt2, rename_all = "Snake", partial)]
+struct Model {
+    #[port("transformer.wte.weight")]
+    tokens: Array,
+}
+
+fn main() {}

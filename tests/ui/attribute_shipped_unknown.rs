@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(shipped = "x")]
+struct Tiny;
+
+fn main() {}

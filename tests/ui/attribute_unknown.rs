@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(nonsense)]
+struct Tiny;
+
+fn main() {}

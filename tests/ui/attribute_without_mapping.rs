@@ -1,0 +1,6 @@
+use transship::Port;
+
+#[derive(Port)]
+struct Tiny;
+
+fn main() {}

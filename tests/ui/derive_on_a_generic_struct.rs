@@ -1,0 +1,9 @@
+use transship::Port;
+
+#[derive(Port)]
+struct Norm<T> {
+    weight: T,
+    bias: T,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use transship::{Array, Port};
+
+#[derive(Port)]
+struct Model(Array);
+
+fn main() {}

@@ -1,0 +1,8 @@
+use transship::Port;
+
+#[derive(Port)]
+enum Model {
+    One,
+}
+
+fn main() {}

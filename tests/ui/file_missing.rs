@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(mapping = "no/such.mapping")]
+struct Tiny;
+
+fn main() {}

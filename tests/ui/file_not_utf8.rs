@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(mapping = "files/not_utf8.mapping")]
+struct Tiny;
+
+fn main() {}

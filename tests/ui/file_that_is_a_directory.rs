@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(mapping = "files")]
+struct Tiny;
+
+fn main() {}

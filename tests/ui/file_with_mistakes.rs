@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(mapping = "files/mistakes.mapping")]
+struct Tiny;
+
+fn main() {}

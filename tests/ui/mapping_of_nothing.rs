@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(inline = "")]
+struct Tiny;
+
+fn main() {}
