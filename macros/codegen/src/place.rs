@@ -108,10 +108,13 @@ pub(crate) fn untaken(fields: &[(String, Node)], taken: &dyn Fn(&str) -> bool) -
     for (name, node) in fields {
         let spot = spot(name, node);
         let below = |leaf: &str| taken(&join(&spot.pattern, leaf));
-        if !leaves(spot.node).iter().any(|leaf| below(leaf)) {
-            all.push(spot.shown);
-        } else if let Node::Struct(inner) = spot.node {
-            all.extend(untaken(inner, &below).into_iter().map(|below| join(&spot.shown, &below)));
+        let leaves = leaves(spot.node);
+        match spot.node {
+            Node::Struct(inner) if leaves.len() == 1 || leaves.iter().any(|leaf| below(leaf)) => {
+                all.extend(untaken(inner, &below).into_iter().map(|below| join(&spot.shown, &below)));
+            }
+            _ if leaves.iter().any(|leaf| below(leaf)) => {}
+            _ => all.push(spot.shown),
         }
     }
     all
