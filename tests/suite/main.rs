@@ -4,6 +4,7 @@ mod convert;
 mod mappings;
 mod oracle;
 mod port;
+mod port_inputs;
 mod port_model;
 mod prose;
 mod ui;

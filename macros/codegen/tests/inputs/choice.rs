@@ -16,11 +16,11 @@ layout qkv = match version {
 }
 attention.qkv [qkv]  <=>  attn.c_attn [((q | k | v) heads head_dim)]
 ")]
-pub struct Mapping;
+pub(crate) struct Mapping;
 
 #[derive(Debug, Port)]
-pub struct Attention {
-    pub c_attn: Array,
+pub(crate) struct Attention {
+    pub(crate) c_attn: Array,
 }
 
 #[derive(Debug, Port)]
@@ -37,6 +37,6 @@ layout qkv = match version {
 }
 attention.qkv [qkv]  <=>  attn.c_attn [((q | k | v) heads head_dim)]
 ", side = two)]
-pub struct Model {
-    pub attn: Attention,
+pub(crate) struct Model {
+    pub(crate) attn: Attention,
 }

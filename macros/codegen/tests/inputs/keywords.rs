@@ -11,17 +11,17 @@ config {
 type.loop [hidden]  <=>  match.in [hidden]
 fn.0      [hidden]  <=>  self.a-b [hidden]
 ")]
-pub struct Mapping;
+pub(crate) struct Mapping;
 
 #[derive(Debug, Port)]
-pub struct Match {
-    pub r#in: Array,
+pub(crate) struct Match {
+    pub(crate) r#in: Array,
 }
 
 #[derive(Debug, Port)]
 #[port(rename_all = "kebab-case")]
-pub struct Own {
-    pub a_b: Array,
+pub(crate) struct Own {
+    pub(crate) a_b: Array,
 }
 
 #[derive(Debug, Port)]
@@ -33,8 +33,8 @@ config {
 type.loop [hidden]  <=>  match.in [hidden]
 fn.0      [hidden]  <=>  self.a-b [hidden]
 ", side = two)]
-pub struct Model {
-    pub r#match: Match,
+pub(crate) struct Model {
+    pub(crate) r#match: Match,
     #[port("self")]
-    pub own: Own,
+    pub(crate) own: Own,
 }

@@ -11,7 +11,7 @@ config {
 }
 moe.experts.{expert} [out:hidden in:hidden]  <=>  experts [expert out:hidden in:hidden]
 ")]
-pub struct Mapping;
+pub(crate) struct Mapping;
 
 #[derive(Debug, Port)]
 #[port(inline = r"
@@ -22,7 +22,7 @@ config {
 }
 moe.experts.{expert} [out:hidden in:hidden]  <=>  experts [expert out:hidden in:hidden]
 ", side = one)]
-pub struct Model {
+pub(crate) struct Model {
     #[port("moe.experts.{expert}")]
-    pub experts: Vec<Array>,
+    pub(crate) experts: Vec<Array>,
 }

@@ -14,12 +14,12 @@ config {
 layers.{layer}.experts.{expert}.up [ffn hidden]  <=>  h.{layer+1}.e{expert:02}.w1.weight [hidden ffn]
 layers.{layer}.router [expert hidden]            <=>  h.{layer+1}.gate.weight [expert hidden]
 ")]
-pub struct Mapping;
+pub(crate) struct Mapping;
 
 #[derive(Debug, Port)]
-pub struct Expert {
+pub(crate) struct Expert {
     #[port("w1.weight")]
-    pub up: Array,
+    pub(crate) up: Array,
 }
 
 #[derive(Debug, Port)]
@@ -34,11 +34,11 @@ config {
 layers.{layer}.experts.{expert}.up [ffn hidden]  <=>  h.{layer+1}.e{expert:02}.w1.weight [hidden ffn]
 layers.{layer}.router [expert hidden]            <=>  h.{layer+1}.gate.weight [expert hidden]
 ", side = two, scope = "h.{layer}")]
-pub struct Layer {
+pub(crate) struct Layer {
     #[port("e{expert}")]
-    pub experts: Vec<Expert>,
+    pub(crate) experts: Vec<Expert>,
     #[port("gate.weight")]
-    pub gate: Array,
+    pub(crate) gate: Array,
 }
 
 #[derive(Debug, Port)]
@@ -53,6 +53,6 @@ config {
 layers.{layer}.experts.{expert}.up [ffn hidden]  <=>  h.{layer+1}.e{expert:02}.w1.weight [hidden ffn]
 layers.{layer}.router [expert hidden]            <=>  h.{layer+1}.gate.weight [expert hidden]
 ", side = two)]
-pub struct Model {
-    pub h: Vec<Layer>,
+pub(crate) struct Model {
+    pub(crate) h: Vec<Layer>,
 }

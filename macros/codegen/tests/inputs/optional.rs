@@ -14,17 +14,17 @@ module conv(rows, columns)   { weight [columns rows]  bias? [rows] }
 fc : linear(wide, narrow)  <=>  c_fc : conv(wide, narrow)
 norm.scale? [wide]         <=>  norm.gain? [wide]
 ")]
-pub struct Mapping;
+pub(crate) struct Mapping;
 
 #[derive(Debug, Port)]
-pub struct Conv {
-    pub weight: Array,
-    pub bias: Option<Array>,
+pub(crate) struct Conv {
+    pub(crate) weight: Array,
+    pub(crate) bias: Option<Array>,
 }
 
 #[derive(Debug, Port)]
-pub struct Norm {
-    pub gain: Array,
+pub(crate) struct Norm {
+    pub(crate) gain: Array,
 }
 
 #[derive(Debug, Port)]
@@ -39,7 +39,7 @@ module conv(rows, columns)   { weight [columns rows]  bias? [rows] }
 fc : linear(wide, narrow)  <=>  c_fc : conv(wide, narrow)
 norm.scale? [wide]         <=>  norm.gain? [wide]
 ", side = two)]
-pub struct Model {
-    pub c_fc: Conv,
-    pub norm: Option<Norm>,
+pub(crate) struct Model {
+    pub(crate) c_fc: Conv,
+    pub(crate) norm: Option<Norm>,
 }

@@ -12,12 +12,12 @@ module linear(out, in) { weight [out in]  bias [out] }
 module conv1d(out, in) { weight [in out]  bias [out] }
 proj : linear(hidden, hidden)  <=>  c_proj : conv1d(hidden, hidden)
 ")]
-pub struct Mapping;
+pub(crate) struct Mapping;
 
 #[derive(Debug, Port)]
-pub struct Conv1d {
-    pub weight: Array,
-    pub bias: Array,
+pub(crate) struct Conv1d {
+    pub(crate) weight: Array,
+    pub(crate) bias: Array,
 }
 
 #[derive(Debug, Port)]
@@ -30,6 +30,6 @@ module linear(out, in) { weight [out in]  bias [out] }
 module conv1d(out, in) { weight [in out]  bias [out] }
 proj : linear(hidden, hidden)  <=>  c_proj : conv1d(hidden, hidden)
 ", side = two)]
-pub struct Model {
-    pub c_proj: Conv1d,
+pub(crate) struct Model {
+    pub(crate) c_proj: Conv1d,
 }
