@@ -44,7 +44,7 @@ pub mod mappings;
 pub mod __private {
     pub use serde;
 
-    pub use crate::port::{MappingCell, optional, required, setting};
+    pub use crate::port::{MappingCell, optional, required, setting, settings};
 }
 
 /// The mapping language.

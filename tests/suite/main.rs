@@ -7,6 +7,7 @@ mod convert;
 mod mappings;
 mod oracle;
 mod port;
+mod port_inputs;
 mod port_model;
 mod prose;
 mod random_layouts;

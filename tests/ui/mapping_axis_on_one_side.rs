@@ -3,8 +3,8 @@ use transship::Port;
 #[derive(Port)]
 #[port(inline = r#"
 mapping m : a <=> b
-config { h = h <=> n }
-x.weight [h k:4]  <=>  y.weight [h]
+config { h = h <=> n  k = k <=> m }
+x.weight [h k]  <=>  y.weight [h]
 "#)]
 struct Tiny;
 

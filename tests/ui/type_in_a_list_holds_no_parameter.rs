@@ -1,4 +1,4 @@
-use transship::{Array, Port};
+use transship::Port;
 
 struct Block;
 

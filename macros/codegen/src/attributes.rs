@@ -178,7 +178,13 @@ fn span_of(meta: &ParseNestedMeta<'_>) -> Span {
 /// `crate = ::path`, or the path in quotes as serde takes it.
 fn parse_path(meta: &ParseNestedMeta<'_>) -> syn::Result<Path> {
     let value = meta.value()?;
-    if value.peek(LitStr) { value.parse::<LitStr>()?.parse() } else { value.call(Path::parse_mod_style) }
+    if !value.peek(LitStr) {
+        return value.call(Path::parse_mod_style);
+    }
+    let literal: LitStr = value.parse()?;
+    let wrong =
+        |_| syn::Error::new(literal.span(), "not a path; write one such as `crate = my_crate::transship`");
+    literal.parse_with(Path::parse_mod_style).map_err(wrong)
 }
 
 /// A name bare or in quotes.

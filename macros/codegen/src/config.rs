@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Ident, Path};
+use syn::{Ident, Path, Visibility};
 use transship_grammar::{ExprKind, Field, FieldId, Mapping, Symbol, Type, Value};
 
 use crate::names::ident;
@@ -25,7 +25,12 @@ struct Entry<'m> {
     optional: bool,
 }
 
-pub(crate) fn emit_config(mapping: &Mapping, owner: &Ident, krate: &Path) -> TokenStream {
+pub(crate) fn emit_config(
+    mapping: &Mapping,
+    owner: &Ident,
+    krate: &Path,
+    visibility: &Visibility,
+) -> TokenStream {
     let entries: Vec<Entry<'_>> =
         (0..).zip(&mapping.config.fields).map(|(i, f)| entry(mapping, FieldId(i), f)).collect();
     let fields = entries.iter().map(|e| {
@@ -47,7 +52,7 @@ pub(crate) fn emit_config(mapping: &Mapping, owner: &Ident, krate: &Path) -> Tok
         #[doc = #title]
         #[derive(Clone, Debug, PartialEq, #krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
         #[serde(crate = #serde_path)]
-        pub struct Config { #(#fields)* }
+        #visibility struct Config { #(#fields)* }
 
         impl #krate::port::PortConfig for Config {
             type Port = super::#owner;
@@ -59,7 +64,7 @@ pub(crate) fn emit_config(mapping: &Mapping, owner: &Ident, krate: &Path) -> Tok
             }
 
             fn settings(&self) -> ::std::vec::Vec<#krate::Setting> {
-                [#(#settings),*].into_iter().flatten().collect()
+                #krate::__private::settings([#(#settings),*])
             }
         }
     }

@@ -32,7 +32,7 @@ impl Errors {
     }
 
     /// All mistakes, and then the code: what it can be in spite of them.
-    pub(crate) fn into_tokens(self, tokens: Option<TokenStream>) -> TokenStream {
+    pub(crate) fn into_tokens(self, tokens: Option<&TokenStream>) -> TokenStream {
         let errors = self.all.iter().map(syn::Error::to_compile_error);
         quote!(#(#errors)* #tokens)
     }

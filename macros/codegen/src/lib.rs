@@ -24,7 +24,7 @@ use error::Errors;
 pub fn derive_port(input: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let tokens = expand(input, &mut errors);
-    errors.into_tokens(tokens)
+    errors.into_tokens(tokens.as_ref())
 }
 
 fn expand(input: TokenStream, errors: &mut Errors) -> Option<TokenStream> {

@@ -12,7 +12,7 @@ use transship_grammar::{SideId, nearest};
 
 use crate::attributes::{Attributes, Take};
 use crate::error::Errors;
-use crate::place::{Missing, Spot, find, join, leaves, leaves_of, nearest_name};
+use crate::place::{Missing, Spot, find, join, leaves, leaves_of, nearest_name, untaken};
 use crate::source::{self, Loaded};
 use crate::tree::{Node, whole_tree};
 use crate::unit::{fnv, tracking};
@@ -65,13 +65,18 @@ pub(crate) fn expand(
         ));
     }
     let mut list = read_fields(fields, attributes, errors);
+    let understood = errors.is_empty();
     let loaded = load(&input.ident, attributes, errors);
     let scope = match &loaded {
         Some(loaded) => scope(&input.ident, attributes, loaded, errors),
         None => None,
     };
     let taken = match &scope {
-        Some(scope) => check_fields(&input.ident, &mut list, scope, attributes.partial.is_some(), errors),
+        // An attribute that was not understood may say what is to be left out.
+        Some(scope) => {
+            let whole = attributes.partial.is_none() && understood;
+            check_fields(&input.ident, &mut list, scope, whole, errors)
+        }
         None => {
             // Without a mapping there are no axes to know; a number is a number.
             for field in &mut list {
@@ -222,7 +227,7 @@ fn check_fields(
     name: &Ident,
     list: &mut [Field<'_>],
     scope: &Scope<'_>,
-    partial: bool,
+    whole: bool,
     errors: &mut Errors,
 ) -> Taken {
     let mut taken = Taken::default();
@@ -238,13 +243,13 @@ fn check_fields(
                 errors.at(field.span, unknown(scope, path, &missing, near.as_deref()));
                 // Whoever misspells a name does not leave it out as well.
                 if let Some(spot) = near.and_then(|near| find(&scope.fields, &near, false).ok()) {
-                    let meant = leaves(spot.node).into_iter().map(|l| join(&spot.pattern, &l.pattern));
+                    let meant = leaves(spot.node).into_iter().map(|leaf| join(&spot.pattern, &leaf));
                     takers.extend(meant.map(|leaf| (leaf, field.ident.to_string())));
                 }
                 continue;
             }
         };
-        let below: Vec<String> = leaves(spot.node).into_iter().map(|l| l.pattern).collect();
+        let below: Vec<String> = leaves(spot.node);
         let twice = below.iter().find_map(|leaf| takers.get(&join(&spot.pattern, leaf)));
         if let Some(other) = twice {
             errors.at(field.span, format!("`{}` is what the field `{other}` takes already", spot.shown));
@@ -253,19 +258,20 @@ fn check_fields(
         *path = spot.pattern;
         taken.below.insert(i, below);
     }
-    let left: Vec<_> =
-        leaves_of(&scope.fields).into_iter().filter(|l| !takers.contains_key(&l.pattern)).collect();
-    if !flattens && !partial && !left.is_empty() {
-        let names: Vec<String> = left.iter().map(|l| format!("`{}`", join(&scope.shown, &l.shown))).collect();
-        errors.at(
-            name.span(),
-            format!(
-                "no field of `{name}` takes {}; add the fields, or say `#[port(partial)]`",
-                names.join(", ")
-            ),
-        );
+    if whole && !flattens {
+        let left = untaken(&scope.fields, &|leaf| takers.contains_key(leaf));
+        let names: Vec<String> =
+            left.iter().map(|shown| format!("`{}`", join(&scope.shown, shown))).collect();
+        if !names.is_empty() {
+            let names = names.join(", ");
+            errors.at(
+                name.span(),
+                format!("no field of `{name}` takes {names}; add the fields, or say `#[port(partial)]`"),
+            );
+        }
     }
-    taken.shared = left.into_iter().map(|l| l.pattern).collect();
+    let left = leaves_of(&scope.fields).into_iter();
+    taken.shared = left.filter(|leaf| !takers.contains_key(leaf)).collect();
     taken
 }
 
@@ -329,9 +335,11 @@ impl Emitter<'_> {
         });
         let values = fields.iter().map(|field| {
             let ident = field.ident;
+            // Where the compiler shows that a type holds no parameter.
+            let part = Ident::new("part", field.ty.span());
             match &field.take {
-                Takes::Name(path) => quote!(#ident: at.part(#path)?),
-                Takes::Flat => quote!(#ident: at.part("")?),
+                Takes::Name(path) => quote!(#ident: at.#part(#path)?),
+                Takes::Flat => quote!(#ident: at.#part("")?),
                 Takes::Nothing => quote!(#ident: ::core::default::Default::default()),
             }
         });

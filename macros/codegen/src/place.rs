@@ -83,50 +83,41 @@ fn spot<'t>(name: &str, node: &'t Node) -> Spot<'t> {
     }
 }
 
-/// A parameter below a node: its name as the runtime reads it, and for people. Empty for the node itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LeafName {
-    pub(crate) pattern: String,
-    pub(crate) shown: String,
-}
-
-/// Every parameter at or below a node.
-pub(crate) fn leaves(node: &Node) -> Vec<LeafName> {
-    let mut all = Vec::new();
-    gather(node, &LeafName { pattern: String::new(), shown: String::new() }, &mut all);
-    all
+/// Every parameter at or below a node, as the runtime reads its name; empty for the node itself.
+pub(crate) fn leaves(node: &Node) -> Vec<String> {
+    match node {
+        Node::Leaf(_) => vec![String::new()],
+        Node::Struct(fields) => leaves_of(fields),
+        // A list is stepped over by its field.
+        Node::List(list) => leaves(&list.element),
+    }
 }
 
 /// Every parameter of fields.
-pub(crate) fn leaves_of(fields: &[(String, Node)]) -> Vec<LeafName> {
-    fields
-        .iter()
-        .flat_map(|(name, node)| {
-            let spot = spot(name, node);
-            leaves(spot.node).into_iter().map(move |leaf| LeafName {
-                pattern: join(&spot.pattern, &leaf.pattern),
-                shown: join(&spot.shown, &leaf.shown),
-            })
-        })
-        .collect()
+pub(crate) fn leaves_of(fields: &[(String, Node)]) -> Vec<String> {
+    let below = |(name, node): &(String, Node)| {
+        let spot = spot(name, node);
+        leaves(spot.node).into_iter().map(|leaf| join(&spot.pattern, &leaf)).collect::<Vec<_>>()
+    };
+    fields.iter().flat_map(below).collect()
 }
 
-fn gather(node: &Node, at: &LeafName, all: &mut Vec<LeafName>) {
-    match node {
-        Node::Leaf(_) => all.push(at.clone()),
-        Node::Struct(fields) => {
-            for (name, node) in fields {
-                let below = spot(name, node);
-                let here = LeafName {
-                    pattern: join(&at.pattern, &below.pattern),
-                    shown: join(&at.shown, &below.shown),
-                };
-                gather(below.node, &here, all);
+/// The largest parts below fields of which nothing is taken, for people.
+pub(crate) fn untaken(fields: &[(String, Node)], taken: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut all = Vec::new();
+    for (name, node) in fields {
+        let spot = spot(name, node);
+        let below = |leaf: &str| taken(&join(&spot.pattern, leaf));
+        let leaves = leaves(spot.node);
+        match spot.node {
+            Node::Struct(inner) if leaves.len() == 1 || leaves.iter().any(|leaf| below(leaf)) => {
+                all.extend(untaken(inner, &below).into_iter().map(|below| join(&spot.shown, &below)));
             }
+            _ if leaves.iter().any(|leaf| below(leaf)) => {}
+            _ => all.push(spot.shown),
         }
-        // Lists are stepped over by their fields.
-        Node::List(list) => gather(&list.element, at, all),
     }
+    all
 }
 
 /// A name below another.

@@ -21,12 +21,13 @@ pub(crate) fn emit(visibility: &Visibility, name: &Ident, krate: &Path, loaded: 
         }
     };
     let module = ident(&snake(&name.to_string()));
-    let config = emit_config(mapping, name, krate);
-    let mut structs = Structs::new(mapping, krate);
+    let inner = inner_visibility(visibility);
+    let config = emit_config(mapping, name, krate, &inner);
+    let mut structs = Structs::new(mapping, krate, &inner);
     let roots = SideId::BOTH.map(|side| structs.root(side, &trees[side.index()]));
     let roots_impl =
         SideId::BOTH.map(|side| root_impl(name, krate, side, &roots[side.index()], &trees[side.index()]));
-    let constants = SideId::BOTH.map(|side| parameters(mapping, krate, side, &trees[side.index()]));
+    let constants = SideId::BOTH.map(|side| parameters(mapping, krate, &inner, side, &trees[side.index()]));
     let structs = structs.tokens;
     let docs =
         format!("The types of the mapping `{}`: its config, and the parameters of both sides.", mapping.name);
@@ -90,7 +91,13 @@ fn root_impl(name: &Ident, krate: &Path, side: SideId, root: &Ident, tree: &Side
 }
 
 /// Names and layouts of a side, known without a config.
-fn parameters(mapping: &Mapping, krate: &Path, side: SideId, tree: &SideTree) -> TokenStream {
+fn parameters(
+    mapping: &Mapping,
+    krate: &Path,
+    visibility: &Visibility,
+    side: SideId,
+    tree: &SideTree,
+) -> TokenStream {
     let side_name = &mapping.side(side).name;
     let name = format_ident!("{}_PARAMETERS", ident(&side_name.to_ascii_uppercase()));
     let docs = format!("Names and layouts of the parameters of `{side_name}`, indices in braces.");
@@ -102,7 +109,7 @@ fn parameters(mapping: &Mapping, krate: &Path, side: SideId, tree: &SideTree) ->
     });
     quote! {
         #[doc = #docs]
-        pub const #name: &[#krate::port::Parameter] = &[#(#entries),*];
+        #visibility const #name: &[#krate::port::Parameter] = &[#(#entries),*];
     }
 }
 
@@ -116,6 +123,22 @@ fn collect<'t>(fields: &'t [(String, Node)], leaves: &mut Vec<&'t Leaf>) {
                 Node::Struct(inner) => collect(inner, leaves),
                 Node::List(_) => {}
             },
+        }
+    }
+}
+
+/// What is as visible from inside a module as `visibility` is beside it.
+fn inner_visibility(visibility: &Visibility) -> Visibility {
+    match visibility {
+        Visibility::Public(_) => visibility.clone(),
+        Visibility::Inherited => syn::parse_quote!(pub(super)),
+        Visibility::Restricted(restricted) => {
+            let path = &restricted.path;
+            match path.segments.first().map(|segment| segment.ident.to_string()).as_deref() {
+                Some("self") => syn::parse_quote!(pub(super)),
+                Some("super") => syn::parse_quote!(pub(in super::#path)),
+                _ => visibility.clone(),
+            }
         }
     }
 }
@@ -138,15 +161,16 @@ pub(crate) fn fnv(text: &str) -> u64 {
 struct Structs<'m> {
     mapping: &'m Mapping,
     krate: &'m Path,
+    visibility: &'m Visibility,
     used: BTreeSet<String>,
     shared: Vec<(Vec<(String, bool)>, Ident)>,
     tokens: TokenStream,
 }
 
 impl<'m> Structs<'m> {
-    fn new(mapping: &'m Mapping, krate: &'m Path) -> Structs<'m> {
+    fn new(mapping: &'m Mapping, krate: &'m Path, visibility: &'m Visibility) -> Structs<'m> {
         let used = BTreeSet::from(["Config".to_owned()]);
-        Structs { mapping, krate, used, shared: Vec::new(), tokens: TokenStream::new() }
+        Structs { mapping, krate, visibility, used, shared: Vec::new(), tokens: TokenStream::new() }
     }
 
     fn fresh(&mut self, wanted: &str) -> Ident {
@@ -193,7 +217,7 @@ impl<'m> Structs<'m> {
     }
 
     fn emit(&mut self, name: &Ident, docs: &str, fields: &[(String, Node)]) {
-        let krate = self.krate;
+        let (krate, visibility) = (self.krate, self.visibility);
         let shared = self.shared.iter().any(|(_, n)| n == name);
         let mut declared = TokenStream::new();
         let mut built = TokenStream::new();
@@ -224,7 +248,7 @@ impl<'m> Structs<'m> {
         self.tokens.extend(quote! {
             #[doc = #docs]
             #[derive(Clone, Debug, Default, PartialEq)]
-            pub struct #name<T> { #declared }
+            #visibility struct #name<T> { #declared }
 
             impl<T> #krate::port::Tree<T> for #name<T> {
                 fn build(

@@ -18,7 +18,7 @@ use grammar::{Diagnostics, Mapping, SideId, Source, Value, check};
 
 pub use private::{AnyValue, ConfigValue};
 #[doc(hidden)]
-pub use private::{optional, required, setting};
+pub use private::{optional, required, setting, settings};
 
 pub use load::{PortError, convert_tree, load_tree};
 pub use model::{

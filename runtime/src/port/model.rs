@@ -52,8 +52,8 @@ impl StoredParameter<'_> {
 
 /// A type that holds one parameter of a model.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot hold a parameter, nor is it a part of a model",
-    label = "not a type that `FromParameter` is implemented for",
+    message = "`{Self}` holds no parameter and is no part of a model",
+    label = "`FromParameter` is not implemented for this type, nor is `Port` derived for it",
     note = "a type that holds one parameter implements `transship::port::FromParameter`; `Array` does, and with the feature `candle` so does `candle_core::Tensor`",
     note = "a struct of several parameters has `#[derive(Port)]`; a field that is no parameter has `#[port(skip)]`"
 )]
@@ -92,6 +92,12 @@ impl ToParameter for Array {
 }
 
 /// A part of a model: one parameter, or a struct with `#[derive(Port)]`, or several of either.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` holds no parameter and is no part of a model",
+    label = "`FromParameter` is not implemented for this type, nor is `Port` derived for it",
+    note = "a type that holds one parameter implements `transship::port::FromParameter`; `Array` does, and with the feature `candle` so does `candle_core::Tensor`",
+    note = "a struct of several parameters has `#[derive(Port)]`; a field that is no parameter has `#[port(skip)]`"
+)]
 pub trait Model: Sized {
     /// What it takes.
     const SHAPE: &'static Shape;
@@ -104,6 +110,10 @@ pub trait Model: Sized {
 }
 
 /// A part of a model whose parameters can be had back.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be saved, for a type that it holds does not implement `ToParameter`",
+    note = "to save a model, implement `transship::port::ToParameter` for the types of its parameters"
+)]
 pub trait SaveModel {
     /// Gives every parameter its name.
     ///

@@ -98,3 +98,9 @@ pub fn optional<T: ConfigValue>(
 pub fn setting<T: ConfigValue>(name: &str, value: &T) -> Option<Setting> {
     value.to_setting().map(|value| Setting { name: name.to_owned(), value })
 }
+
+/// The fields of a config that are set.
+#[doc(hidden)]
+pub fn settings<const N: usize>(all: [Option<Setting>; N]) -> Vec<Setting> {
+    all.into_iter().flatten().collect()
+}

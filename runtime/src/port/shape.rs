@@ -58,6 +58,7 @@ struct Place<'p> {
     home: Home,
     /// What all names at the field begin with.
     scope: &'p str,
+    flattened: bool,
     /// The names of the parameters below it.
     names: &'p [&'p str],
 }
@@ -104,7 +105,7 @@ pub const fn check_part(parent: &Shape, field: usize, what: &str, names: &[&str]
         ]),
         _ => {}
     }
-    let place = Place { what, home, scope, names };
+    let place = Place { what, home, scope, flattened: false, names };
     walk(element, &mut Text::new(), &place, false);
     let mut i = 0;
     while i < names.len() {
@@ -126,7 +127,8 @@ pub const fn check_part(parent: &Shape, field: usize, what: &str, names: &[&str]
 #[track_caller]
 pub const fn check_flattened(parent: &Shape, field: usize, what: &str, names: &[&str]) {
     if let Some((part, home)) = part_of(parent, field) {
-        walk(part.shape, &mut Text::new(), &Place { what, home, scope: home.scope, names }, false);
+        let place = Place { what, home, scope: home.scope, flattened: true, names };
+        walk(part.shape, &mut Text::new(), &place, false);
     }
 }
 
@@ -187,6 +189,14 @@ const fn walk(shape: &Shape, path: &mut Text, place: &Place<'_>, numbered: bool)
                     return;
                 }
                 i += 1;
+            }
+            if place.flattened {
+                fail(&[
+                    place.what,
+                    " is flattened, but its type takes `",
+                    path.as_str(),
+                    "`, which the mapping does not have there, or which another field takes",
+                ]);
             }
             fail(&[
                 place.what,
