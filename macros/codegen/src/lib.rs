@@ -49,6 +49,12 @@ fn expand(input: TokenStream, errors: &mut Errors) -> Option<TokenStream> {
     }
 }
 
+/// What a struct for the mapping called `mapping` is called by custom: `MegatronGpt2` for `megatron_gpt2`.
+#[must_use]
+pub fn type_name(mapping: &str) -> String {
+    names::pascal(mapping)
+}
+
 /// The code that `#[derive(Port)]` on a unit struct called `name` generates for a mapping, formatted.
 ///
 /// # Errors

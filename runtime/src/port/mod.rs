@@ -12,10 +12,12 @@ use transship_grammar as grammar;
 
 use grammar::{Diagnostics, Mapping, SideId, Source, Value, check};
 
+pub use private::{AnyValue, ConfigValue};
 #[doc(hidden)]
 pub use private::{optional, required, setting};
-pub use private::{AnyValue, ConfigValue};
 
+#[cfg(feature = "testing")]
+pub(crate) use load::convert_side;
 pub use load::{PortError, convert_tree, load_tree};
 pub use spec::{Spec, specs};
 pub use tree::{Leaves, Numbering, One, Tree, TreeError, Walk};
@@ -185,7 +187,10 @@ impl MappingCell {
     pub fn get(&self) -> &Mapping {
         self.mapping.get_or_init(|| match check(&Source::new(self.name, self.text)) {
             Ok((mapping, _)) => mapping,
-            Err(_) => panic!("the mapping {} checked at compile time but not at run time; this is a bug in transship", self.name),
+            Err(_) => panic!(
+                "the mapping {} checked at compile time but not at run time; this is a bug in transship",
+                self.name
+            ),
         })
     }
 }
