@@ -4,7 +4,7 @@ use transship::grammar::{Mapping, SideId, Source, check};
 use transship::mappings::{MegatronGpt2, megatron_gpt2};
 use transship::port::{Port, PortConfig};
 use transship::testing::{
-    Codes, assert_converts_to, convert_arrays, convert_fake, explain, fake, fake_checkpoint,
+    Codes, assert_converts_to, conversion_text, convert_arrays, convert_fake, explain, fake, fake_checkpoint,
 };
 use transship::{Array, Setting, assert_port_snapshot};
 
@@ -115,10 +115,10 @@ fn mapping(text: &str) -> Mapping {
 
 fn settings(changes: &[(&str, &str)]) -> Vec<Setting> {
     let mut all = std::collections::BTreeMap::from([
-        ("layers", "3"),
+        ("layers", "4"),
         ("heads", "2"),
-        ("hidden", "6"),
-        ("ffn", "5"),
+        ("hidden", "10"),
+        ("ffn", "7"),
         ("version", "3"),
     ]);
     all.extend(changes.iter().copied());
@@ -220,6 +220,37 @@ fn a_difference_without_a_name_is_told_by_its_first_element() {
     let said =
         explain(&right, &settings, SideId::Right, &Codes::of(&checkpoint), &expected, &got).expect("sizes");
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn rounded_elements_are_not_taken_for_places() {
+    let text = "\
+mapping casts : a <=> b
+
+config {
+    hidden = hidden <=> hidden
+}
+
+norm.weight [hidden] + 1 <=> ln.weight [hidden]
+scale [hidden] * 2       <=> gain [hidden]
+half.weight [hidden]     <=> half.weight [hidden] as f16
+rest.**                  <=> other.**
+";
+    let casts = mapping(text);
+    let wrong = mapping(&text.replace("+ 1", "+ 2").replace("[hidden] * 2", "[hidden]"));
+    let settings = vec![Setting { name: "hidden".to_owned(), value: "5".to_owned() }];
+    let checkpoint = fake(&casts, &settings, SideId::Left).expect("a checkpoint");
+    let convert = |mapping: &Mapping| {
+        convert_arrays(mapping, &settings, &checkpoint, SideId::Left).expect("it converts")
+    };
+    let (expected, mut got) = (convert(&casts), convert(&wrong));
+    let codes = Codes::of(&checkpoint);
+    insta::assert_snapshot!("casts", conversion_text(&expected, &codes));
+    let half = got.iter_mut().find(|(name, _)| name == "half.weight").expect("it is there");
+    let bytes = half.1.bytes().expect("small").iter().rev().copied().collect();
+    half.1 = Array::new(half.1.dtype(), half.1.shape(), bytes).expect("as many bytes");
+    let said = explain(&casts, &settings, SideId::Right, &codes, &expected, &got).expect("sizes");
+    insta::assert_snapshot!("casts_that_differ", said);
 }
 
 #[test]

@@ -116,10 +116,13 @@ impl Comparison<'_> {
     }
 
     fn compare_elements(&mut self, name: &str, expected: &Array, got: &Array) {
+        if matches!((expected.bytes(), got.bytes()), (Ok(a), Ok(b)) if a == b) {
+            return;
+        }
         let says_where = Codes::fit(expected.dtype());
         let (expected, got) = (elements(expected), elements(got));
         let Some(first) = expected.iter().zip(&got).position(|(a, b)| a.to_bits() != b.to_bits()) else {
-            return;
+            return self.plain(name, "differs in bits that change no value");
         };
         let Some(number) = self.parameters.iter().position(|p| p.name == name) else {
             let text = format!("holds {} at element {first}, not {}", got[first], expected[first]);
@@ -141,7 +144,8 @@ impl Comparison<'_> {
         }
         if !explained || texts.is_empty() {
             let show = |element: f64| if says_where { self.codes.show(element) } else { element.to_string() };
-            let text = first_difference(&self.regions[number], &expected, &got, &show);
+            let text = arithmetic(&expected, &got)
+                .unwrap_or_else(|| first_difference(&self.regions[number], &expected, &got, &show));
             return self.plain(name, &text);
         }
         for (text, names_parameter) in texts {
@@ -219,6 +223,21 @@ impl Comparison<'_> {
         };
         keys.iter().map(one).collect()
     }
+}
+
+/// What one number does to all elements, where that is the difference.
+fn arithmetic(expected: &[f64], got: &[f64]) -> Option<String> {
+    let (e, g) = (*expected.first()?, *got.first()?);
+    let all = |of: &dyn Fn(f64) -> f64| expected.iter().zip(got).all(|(e, g)| of(*e) == *g);
+    if all(&|element| element + (g - e)) {
+        return Some(format!(
+            "every element is {} too {}",
+            (g - e).abs(),
+            if g > e { "large" } else { "small" }
+        ));
+    }
+    (e != 0.0 && all(&|element| element * (g / e)))
+        .then(|| format!("every element is {} times what it should be", g / e))
 }
 
 /// The first element that differs, its place on the axes, and what both sides hold there.

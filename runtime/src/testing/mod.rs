@@ -155,12 +155,16 @@ fn stop(diagnostics: &Diagnostics) -> ! {
 #[macro_export]
 macro_rules! assert_port_snapshot {
     ($port:ty, $config:expr, $from:expr $(,)?) => {
-        $crate::__private::insta::assert_snapshot!($crate::testing::port_snapshot::<$port>(&$config, $from))
+        $crate::__private::insta::with_settings!({ omit_expression => true }, {
+            $crate::__private::insta::assert_snapshot!($crate::testing::port_snapshot::<$port>(&$config, $from));
+        })
     };
     ($name:literal, $port:ty, $config:expr, $from:expr $(,)?) => {
-        $crate::__private::insta::assert_snapshot!(
-            $name,
-            $crate::testing::port_snapshot::<$port>(&$config, $from)
-        )
+        $crate::__private::insta::with_settings!({ omit_expression => true }, {
+            $crate::__private::insta::assert_snapshot!(
+                $name,
+                $crate::testing::port_snapshot::<$port>(&$config, $from)
+            );
+        })
     };
 }
