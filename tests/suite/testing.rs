@@ -254,7 +254,7 @@ rest.**                  <=> other.**
 }
 
 #[test]
-#[should_panic(expected = "q and k are swapped")]
+#[should_panic(expected = "transformer.h.{layer}.attn.c_attn.bias, layer 1: q and k are swapped")]
 fn an_assertion_fails_with_the_explanation() {
     let mut expected = convert_fake::<MegatronGpt2>(&config(), SideId::Left);
     let (_, bias) = expected

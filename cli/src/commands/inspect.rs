@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Inspect, streams: &mut Streams<'_>) -> Result<(), Failu
 fn write_text(checkpoint: &Checkpoint, out: &mut dyn Write) -> Result<(), Failure> {
     let tensors = checkpoint.tensors();
     let elements: u64 = tensors.iter().map(Tensor::elements).fold(0, u64::saturating_add);
-    let stored: u64 = checkpoint.storages().iter().map(|s| s.len()).fold(0, u64::saturating_add);
+    let stored: u64 = checkpoint.storages().iter().map(transship::Storage::len).fold(0, u64::saturating_add);
     writeln!(out, "{}: {}", checkpoint.file(), checkpoint.format())?;
     writeln!(out, "{} tensors, {elements} elements, {} stored", tensors.len(), show_size(stored))?;
     let mut root = Node::default();
