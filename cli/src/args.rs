@@ -26,6 +26,7 @@ pub(crate) enum Command {
     Inspect(Inspect),
     Check(Check),
     Fmt(Fmt),
+    Expand(Expand),
     Explain(Explain),
     Mappings(Mappings),
 }
@@ -171,6 +172,21 @@ pub(crate) struct Fmt {
     pub(crate) check: bool,
 }
 
+/// Print the Rust code that `#[derive(Port)]` generates for a mapping, formatted.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  transship expand megatron_gpt2
+  transship expand my.mapping --name MyPort > my_port.rs")]
+pub(crate) struct Expand {
+    /// A mapping file, or the name of a shipped mapping
+    #[arg(value_name = "FILE|NAME")]
+    pub(crate) mapping: String,
+
+    /// The struct that the derive would stand on; the mapping's name in Pascal case if not given
+    #[arg(long, value_name = "STRUCT", value_parser = parse_struct_name)]
+    pub(crate) name: Option<String>,
+}
+
 /// Explain the code of a mistake.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -222,6 +238,14 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
             Ok(Setting { name: name.trim().to_owned(), value: value.trim().to_owned() })
         }
         _ => Err("write NAME=VALUE, such as vocab=50257".to_owned()),
+    }
+}
+
+fn parse_struct_name(text: &str) -> Result<String, String> {
+    let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match text.chars().next() {
+        Some(first) if letters && (first.is_ascii_uppercase() || first == '_') => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is no name of a Rust struct; write one such as MegatronGpt2")),
     }
 }
 

@@ -87,6 +87,7 @@ pub fn run<'s>(
         Command::Inspect(args) => commands::inspect::run(args, &mut streams),
         Command::Check(args) => commands::check::run(args, &mut streams),
         Command::Fmt(args) => commands::fmt::run(args, &mut streams),
+        Command::Expand(args) => commands::expand::run(args, &mut streams),
         Command::Explain(args) => commands::explain::run(args, &mut streams),
         Command::Mappings(args) => commands::mappings::run(args, &mut streams),
     };

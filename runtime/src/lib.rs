@@ -17,6 +17,8 @@ pub mod port;
 mod safetensors;
 mod storage;
 mod tensor;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod torch;
 
 pub use archive::{ArchiveError, Packing};
@@ -42,6 +44,8 @@ pub mod mappings;
 /// What generated code calls; not for others.
 #[doc(hidden)]
 pub mod __private {
+    #[cfg(feature = "testing")]
+    pub use insta;
     pub use serde;
 
     pub use crate::port::{MappingCell, optional, required, setting, settings};

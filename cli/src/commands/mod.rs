@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod convert;
+pub(crate) mod expand;
 pub(crate) mod explain;
 pub(crate) mod fmt;
 pub(crate) mod inspect;

@@ -78,6 +78,12 @@ fn expand_unit(input: &DeriveInput, attributes: &Attributes, errors: &mut Errors
     errors.is_empty().then(|| unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping))
 }
 
+/// What a struct for the mapping called `mapping` is called by custom: `MegatronGpt2` for `megatron_gpt2`.
+#[must_use]
+pub fn type_name(mapping: &str) -> String {
+    names::pascal(mapping)
+}
+
 /// The code that `#[derive(Port)]` on a unit struct called `name` generates for a mapping, formatted.
 ///
 /// # Errors

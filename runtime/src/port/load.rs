@@ -133,14 +133,24 @@ fn own_side(binding: &Binding<'_>) -> Vec<(String, Array)> {
 }
 
 fn other_side(binding: &Binding<'_>) -> Result<Vec<(String, Array)>, PortError> {
+    let root = in_file(binding.mapping, binding.to(), "");
+    let mut all = convert_side(binding)?;
+    for (name, _) in &mut all {
+        if name.starts_with(&root) {
+            name.drain(..root.len());
+        }
+    }
+    Ok(all)
+}
+
+/// The parameters of the side that the checkpoint is not of, under their names in a file.
+pub(crate) fn convert_side(binding: &Binding<'_>) -> Result<Vec<(String, Array)>, PortError> {
     let plan = Plan::in_memory(binding, &PlanOptions::default())?;
     plan.check_copies(binding.mapping)?;
-    let root = in_file(binding.mapping, binding.to(), "");
     let mut all = Vec::new();
     for target in &plan.targets {
         let bytes = PreparedTensor::new(target)?.to_bytes();
-        let name = target.name.strip_prefix(&root).unwrap_or(&target.name);
-        all.push((name.to_owned(), Array::new(target.dtype, &target.shape, bytes)?));
+        all.push((target.name.clone(), Array::new(target.dtype, &target.shape, bytes)?));
     }
     Ok(all)
 }

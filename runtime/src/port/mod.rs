@@ -20,6 +20,8 @@ pub use private::{AnyValue, ConfigValue};
 #[doc(hidden)]
 pub use private::{optional, required, setting, settings};
 
+#[cfg(feature = "testing")]
+pub(crate) use load::convert_side;
 pub use load::{PortError, convert_tree, load_tree};
 pub use model::{
     FromParameter, Incoming, Model, Outgoing, RootModel, SaveModel, StoredParameter, ToParameter,

@@ -1,0 +1,22 @@
+//! `transship expand`.
+
+use transship_codegen::{expand_mapping, type_name};
+
+use crate::args::Expand;
+use crate::load::{failed, mapping_source};
+use crate::{Failure, Streams};
+
+pub(crate) fn run(args: &Expand, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let source = mapping_source(&args.mapping)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => {
+            let (mapping, _) =
+                transship::grammar::check(&source).map_err(|errors| failed(&errors, streams))?;
+            type_name(&mapping.name)
+        }
+    };
+    let code = expand_mapping(&source, &name).map_err(|errors| failed(&errors, streams))?;
+    streams.out.write_all(code.as_bytes())?;
+    Ok(())
+}
