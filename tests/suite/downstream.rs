@@ -44,7 +44,7 @@ fn copy_of_the_example() -> PathBuf {
     // What an earlier run left; nothing is there on the first.
     let _ = std::fs::remove_dir_all(&to);
     std::fs::create_dir_all(to.join("src")).expect("a directory");
-    for file in ["Cargo.lock", "example.mapping", "src/lib.rs"] {
+    for file in ["Cargo.lock", "example.mapping", "src/lib.rs", "src/model.rs"] {
         std::fs::copy(from.join(file), to.join(file)).expect("the example has this file");
     }
     let manifest = std::fs::read_to_string(from.join("Cargo.toml")).expect("a manifest");

@@ -3,6 +3,8 @@
 //! `#[derive(Port)]` checks a mapping when this crate is compiled; a mistake in it is a compile error that shows the
 //! mapping's own line. What comes out is a module of types for each port: its config, and the parameters of both sides.
 
+pub mod model;
+
 use std::path::Path;
 
 use transship::port::{Port, PortConfig, PortError, convert_tree, load_tree};

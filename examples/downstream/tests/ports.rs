@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use downstream::model::Gpt2;
 use downstream::{
     Example, MegatronGpt2, convert_gpt2, example, expert_elements, load_gpt2, megatron_gpt2, to_megatron,
 };
 use transship::grammar::SideId;
-use transship::port::{Port, PortConfig, SideTree, convert_tree, load_tree};
+use transship::port::{Port, PortConfig, RootModel, SideTree, convert_tree, load_tree};
 use transship::testing::{convert_fake, fake_checkpoint};
 use transship::{Array, BindOptions, Checkpoint, assert_port_snapshot};
 
@@ -98,4 +99,19 @@ fn the_shipped_port_stays_what_it_is() {
     let small =
         megatron_gpt2::Config { hidden: 8, head_dim: 2, ffn: 5, positions: 6, vocab: 7, ..gpt2.config };
     assert_port_snapshot!(MegatronGpt2, small, SideId::Left);
+}
+
+#[test]
+fn a_model_is_filled_straight_from_the_megatron_file() {
+    let load = |path: &Path| {
+        let checkpoint = Checkpoint::open(path).expect("it opens");
+        Gpt2::load(&checkpoint, &BindOptions::default()).expect("it loads")
+    };
+    let from_megatron = load(&case().join("input/model_optim_rng.pt"));
+    let from_hugging_face = load(&case().join("expected"));
+    assert_eq!(from_megatron.blocks.len(), 2);
+    assert_eq!(from_megatron.blocks[1].qkv.weight, from_hugging_face.blocks[1].qkv.weight);
+    assert_eq!(from_megatron.blocks[0].down.bias, from_hugging_face.blocks[0].down.bias);
+    assert_eq!(from_megatron.embed(3, 5), from_hugging_face.embed(3, 5));
+    assert!(from_megatron.cache.is_empty());
 }
