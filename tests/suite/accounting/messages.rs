@@ -1,6 +1,6 @@
 //! What messages blame, and the way out that they name.
 
-use super::{counting, given, refused};
+use super::{converted, counting, given, refused, written, written_config};
 
 #[test]
 fn what_the_user_set_is_blamed() {
@@ -20,6 +20,11 @@ fn a_list_that_is_too_short() {
     let mapping = "config {\n    d = d <=> d\n    layers = n <=> n\n    groups: list = groups <=> groups\n}\n\nh.{layer}.w [groups[layer] d]  <=>  l.{layer}.w [d groups[layer]]";
     let tensors = || [counting("h.0.w", &[2, 3]), counting("h.1.w", &[4, 3]), counting("h.2.w", &[5, 3])];
     refused!("list_too_short", given(mapping, r#"{"groups": [2, 4]}"#, &tensors()));
+    let set = given(mapping, r#"{"groups": [2, 4]}"#, &tensors());
+    converted(&set, &["--set", "groups=[2, 4, 5]"]);
+    assert_eq!(written(&set)["l.2.w"].0, [3, 5]);
+    assert_eq!(written_config(&set)["groups"].to_string(), "[2,4,5]");
+    refused!("list_of_no_sizes", given(mapping, r#"{"groups": [2, 4, "x"]}"#, &tensors()));
     refused!("list_contradicts", given(mapping, r#"{"groups": [2, 4, 6]}"#, &tensors()));
 }
 

@@ -60,4 +60,7 @@ fn factors_without_end() {
         &[counting("w", &[3])],
     );
     refused!("product_of_least_numbers", done);
+    let config = format!(r#"{{"x": {least}, "y": {least}, "z": 2, "t": 0}}"#);
+    let least = "config {\n    x = x <=> x\n    y = y <=> y\n    z = z <=> z\n    t = t <=> t\n    k = k <=> k\n    t = x * y * z + k\n    d = d <=> d\n}\n\nw [d]  <=>  v [d]";
+    refused!("least_quotient", given(least, &config, &[counting("w", &[3])]));
 }
