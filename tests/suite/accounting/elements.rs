@@ -5,9 +5,13 @@ use super::{converted, counting, given, made, of, refused};
 #[test]
 fn copies_along_a_repeated_axis() {
     let mapping = "config {\n    hidden = hidden <=> hidden\n}\n\nw [out:hidden c:*hidden]  <=>  v [hidden]";
-    let rows = [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0];
+    let rows = [1.0f32, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0];
     let same = given(mapping, "{}", &[of("w", &[3, 3], &rows)]);
     assert_eq!(made(&same)["v"], (vec![3], vec![1.0, 2.0, 3.0]));
+    let back = same.run(&["convert", "@out", "--mapping", "@m.mapping", "--from", "b", "@back"]);
+    assert_eq!(back.code, 0, "{}", back.err);
+    let tensors = crate::oracle::read_tensors(&same.path("back/model.safetensors"));
+    assert_eq!(tensors["w"].2, rows.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
     let columns = [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0];
     refused!("copies_along_the_other_axis", given(mapping, "{}", &[of("w", &[3, 3], &columns)]));
 }
