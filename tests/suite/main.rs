@@ -1,5 +1,6 @@
 //! All tests that cross crates, in one binary.
 
+mod accounting;
 mod bad_input;
 mod cli;
 mod command;

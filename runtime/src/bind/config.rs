@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use transship_grammar as grammar;
 
-use grammar::{Code, Diagnostic, Diagnostics, Field, FieldId, SideId, Symbol, Type, Value, nearest};
+use grammar::{
+    Code, Diagnostic, Diagnostics, EvalError, Field, FieldId, SideId, Symbol, Type, Value, nearest,
+};
 
 use super::{Binding, Known, Scope, judge};
 use crate::document;
@@ -150,7 +152,13 @@ impl Binding<'_> {
         let value = match field.computed.as_ref()?.evaluate(&Scope { binding: self, key: None }) {
             Ok(value) => value,
             Err(error) => {
-                diagnostics.push(self.evaluation_error(&error, field.span));
+                let diagnostic = self.evaluation_error(&error, field.span);
+                diagnostics.push(match error {
+                    EvalError::Type(..) | EvalError::NoArm(..) => diagnostic
+                        .note(format!("in {}", self.file()))
+                        .help(format!("give `{name}` itself with `--set {name}=VALUE`", name = field.name)),
+                    EvalError::Unknown(_) | EvalError::NoIndex(_) => diagnostic,
+                });
                 return None;
             }
         };
@@ -242,9 +250,16 @@ fn whole_number(field: &Field, known: Known) -> Known {
     }
 }
 
-/// A setting as the type of its config value wants it; a text stays one even if it looks like a number.
+/// A setting as the type of its config value wants it: a text stays one even if it looks like a number; a list is
+/// written as in JSON.
 fn parse_setting(field: &Field, text: &str) -> Value {
-    if field.ty == Type::Text { Value::Text(text.to_owned()) } else { Value::parse(text) }
+    if field.ty == Type::Text {
+        return Value::Text(text.to_owned());
+    }
+    match serde_json::from_str(text) {
+        Ok(list @ serde_json::Value::Array(_)) => from_json(&list),
+        _ => Value::parse(text),
+    }
 }
 
 /// A document's value as a config value. What config cannot hold counts as present and as true.

@@ -4,7 +4,9 @@
 
 use transship_grammar as grammar;
 
-use grammar::{AxisId, ChoiceId, Code, Diagnostic, Diagnostics, Rule, Size, Span, Symbol, Template};
+use grammar::{
+    AxisId, ChoiceId, Code, Diagnostic, Diagnostics, FieldId, Rule, Size, Span, Symbol, Template, Value,
+};
 
 use super::names::sorted_key;
 use super::{Binding, Key, Scope};
@@ -20,6 +22,7 @@ impl Binding<'_> {
         }
         self.check_choices(diagnostics);
         self.set_aside_what_is_outside();
+        self.check_lists(diagnostics);
     }
 
     /// Templates that are enumerated, with their places.
@@ -35,7 +38,9 @@ impl Binding<'_> {
     /// Every range is known, and none is so long that listing it would be the mistake.
     fn check_ranges(&self, diagnostics: &mut Diagnostics) {
         let most = (self.checkpoint.tensors().len() as u64).saturating_mul(16).saturating_add(BEYOND_TENSORS);
+        let mut told: Vec<Vec<AxisId>> = Vec::new();
         for (template, span) in self.enumerated() {
+            let axes: Vec<AxisId> = template.indices().map(|index| index.axis).collect();
             let mut product = 1u64;
             for index in template.indices() {
                 let (from, to) = index.range.as_ref().unwrap_or(&self.mapping.axis(index.axis).range);
@@ -44,7 +49,8 @@ impl Binding<'_> {
                     _ => diagnostics.push(self.unknown_range(index.axis, from, to, span)),
                 }
             }
-            if product > most {
+            if product > most && !told.contains(&axes) {
+                told.push(axes);
                 let name = self.mapping.display_template(template);
                 diagnostics.push(
                     Diagnostic::error(
@@ -113,10 +119,67 @@ impl Binding<'_> {
             key.iter().map(|(axis, at)| format!("{} {at}", self.mapping.axis(*axis).name)).collect();
         let diagnostic = match choice.on.evaluate(&Scope { binding: self, key: Some(key) }) {
             Ok(value) if choice.patterns.iter().any(|p| p.fits(&value)) => return None,
-            Ok(value) => self.no_arm(choice.on.span, &value),
+            Ok(value) => self.no_arm(choice.on.span, &value).help(
+                "add an arm for it, or `_`, to a copy of the mapping, or keep the rule from running that far",
+            ),
             Err(error) => self.evaluation_error(&error, choice.on.span),
         };
         Some(diagnostic.note(format!("for {}", at.join(", "))))
+    }
+
+    /// Every list that an index picks sizes from has one for each coordinate.
+    fn check_lists(&self, diagnostics: &mut Diagnostics) {
+        let mut claims: Vec<_> = self.claims.entries.iter().collect();
+        claims.sort_unstable_by_key(|((rule, entry, _), (tensor, _))| (*tensor, *rule, *entry));
+        let mut told: Vec<FieldId> = Vec::new();
+        for ((rule, entry, key), (tensor, era)) in claims {
+            let stored = &self.mapping.rules[*rule].sides[self.from.index()][*entry].stored[*era];
+            let axes = self.layout(stored, key).map(grammar::Layout::axes).unwrap_or_default();
+            for axis in axes.into_iter().filter(|axis| self.axis_len(axis, key).is_none()) {
+                if let (Some(field), Some(by)) = (self.mapping.axis(axis.axis).field, axis.by)
+                    && !told.contains(&field)
+                    && let Some(diagnostic) = self.no_size_at(field, by, key, axis.span, *tensor)
+                {
+                    told.push(field);
+                    diagnostics.push(diagnostic);
+                }
+            }
+        }
+    }
+
+    /// A list without a size for a coordinate of an index; a list that is not known is told of elsewhere.
+    fn no_size_at(
+        &self,
+        field: FieldId,
+        by: AxisId,
+        key: &Key,
+        span: Span,
+        tensor: usize,
+    ) -> Option<Diagnostic> {
+        let known = self.values[field.index()].as_ref()?;
+        let at = key.iter().find(|(axis, _)| *axis == by)?.1;
+        let tensor = &self.checkpoint.tensors()[tensor].name;
+        let list = &self.mapping.field(field).name;
+        let index = &self.mapping.axis(by).name;
+        let message = match &known.value {
+            Value::List(items) => match usize::try_from(at).ok().and_then(|at| items.get(at)) {
+                Some(item) => {
+                    format!("`{list}` has {item} for {index} {at} of `{tensor}`, which is no size")
+                }
+                None => {
+                    format!("`{list}` has {} sizes, but `{tensor}` needs one for {index} {at}", items.len())
+                }
+            },
+            other => format!("`{list}` is {other}, but `{tensor}` needs a list with a size for {index} {at}"),
+        };
+        Some(
+            Diagnostic::error(Code::ConfigConflict, span, message, "the size is picked from the list here")
+                .note(format!("{list} = {}: {}", known.value, known.origin))
+                .note(format!("in {}", self.file()))
+                .help(format!(
+                    "give one size for each {index}, the first for 0, with `--set {list}=[A, B, …]`"
+                )),
+        )
     }
 
     /// Tensors at coordinates that no rule runs over, or whose branch is not taken, are nobody's.

@@ -32,7 +32,7 @@ impl Binding<'_> {
                 continue;
             }
             match equation.dimension() {
-                _ if equation.padded => diagnostics.push(self.table_too_small(equation)),
+                _ if equation.padded => diagnostics.push(self.table_too_small(equation, &doubtful)),
                 Some((tensor, _)) if doubtful.is_empty() => odd.entry(tensor).or_default().push(equation),
                 _ => diagnostics.push(self.conflict(equation, &doubtful)),
             }
@@ -113,8 +113,9 @@ impl Binding<'_> {
                 continue;
             }
             let doubtful = self.doubtful(equation, confirmed);
-            diagnostics.push(if a != 0 && b % a != 0 {
-                self.not_divisible(field, equation, (b.abs(), a.abs()), &doubtful)
+            // Where the least number is divided by -1 the quotient is too large, but there is no rest.
+            diagnostics.push(if a != 0 && b.checked_rem(a).is_some_and(|rest| rest != 0) {
+                self.not_divisible(field, equation, (b.unsigned_abs(), a.unsigned_abs()), &doubtful)
             } else {
                 self.conflict(equation, &doubtful)
             });
@@ -263,19 +264,41 @@ impl Binding<'_> {
             format!("`{}` has shape {:?}, but by its layout {expected:?}", tensor.name, tensor.shape);
         let diagnostic =
             Diagnostic::error(Code::ShapeMismatch, self.place(equations[0]), message, "this layout");
+        let lists = self.lists_of(number);
+        let known = lists.iter().filter_map(|list| Some((*list, self.values[list.index()].as_ref()?)));
+        let diagnostic = known.fold(diagnostic, |diagnostic, (list, known)| {
+            let name = &self.mapping.field(list).name;
+            diagnostic.note(format!("{name} = {}: {}", known.value, known.origin))
+        });
         let reversed = expected.iter().rev().eq(&tensor.shape);
         self.with_sources(diagnostic, equations).help(if reversed && expected.len() > 1 {
-            "it is stored transposed: give it a rule of its own, with the axes in that order, in a copy of the mapping"
+            "it is stored transposed: give it a rule of its own, with the axes in that order, in a copy of the mapping".to_owned()
+        } else if let Some(list) = lists.first() {
+            format!("if the tensors are right, give the right list with `--set {}=[A, B, …]`", self.mapping.field(*list).name)
         } else {
             "other tensors agree with the layout: this one is damaged, or the model is of another architecture"
+                .to_owned()
         })
+    }
+
+    /// The lists that a tensor's layout picks sizes from.
+    fn lists_of(&self, tensor: usize) -> Vec<FieldId> {
+        let claim = self.claims.entries.iter().filter(|(_, (number, _))| *number == tensor);
+        let claim = claim.min_by_key(|((rule, entry, _), _)| (*rule, *entry));
+        let Some(((rule, entry, key), (_, era))) = claim else { return Vec::new() };
+        let stored = &self.mapping.rules[*rule].sides[self.from.index()][*entry].stored[*era];
+        let axes = self.layout(stored, key).map(grammar::Layout::axes).unwrap_or_default();
+        let picked = axes.into_iter().filter(|axis| axis.by.is_some());
+        let mut lists: Vec<FieldId> = picked.filter_map(|axis| self.mapping.axis(axis.axis).field).collect();
+        lists.dedup();
+        lists
     }
 
     fn not_divisible(
         &self,
         field: FieldId,
         equation: &Equation,
-        (total, divisor): (i128, i128),
+        (total, divisor): (u128, u128),
         doubtful: &[FieldId],
     ) -> Diagnostic {
         let name = &self.mapping.field(field).name;
@@ -289,7 +312,7 @@ impl Binding<'_> {
         self.with_way_out(diagnostic, equation, doubtful)
     }
 
-    fn table_too_small(&self, equation: &Equation) -> Diagnostic {
+    fn table_too_small(&self, equation: &Equation, doubtful: &[FieldId]) -> Diagnostic {
         let left = self.display(&equation.left);
         let wanted = self.amount(&equation.left).unwrap_or_default();
         let stored = self.amount(&equation.right).unwrap_or_default();
@@ -301,15 +324,31 @@ impl Binding<'_> {
             Diagnostic::error(Code::TableTooSmall, self.place(equation), message, "by this layout")
                 .note(self.describe(equation));
         let diagnostic = self.with_sources(diagnostic, &[equation]);
-        match single(&equation.left) {
-            Some(field) => {
+        let fields = equation.left.symbols().into_iter().filter_map(|symbol| match symbol {
+            Symbol::Field(field) => Some(field),
+            Symbol::At(..) => None,
+        });
+        let fields: Vec<FieldId> = fields.collect();
+        // The value that nothing else confirms is the one to correct.
+        let likely = fields.iter().find(|field| doubtful.contains(field)).or(fields.first());
+        let all = likely.and_then(|field| Some((*field, self.most(equation, *field, stored)?)));
+        diagnostic.help(match (likely, all) {
+            (_, Some((field, most))) => {
                 let name = &self.mapping.field(field).name;
-                diagnostic.help(format!(
-                    "give the right number with `--set {name}=N`; `--set {name}={stored}` keeps all that is stored"
-                ))
+                format!("give the right number with `--set {name}=N`; `--set {name}={most}` keeps all that is stored")
             }
-            None => diagnostic.help("give the right numbers with `--set NAME=N`"),
-        }
+            (Some(field), None) => {
+                format!("give the right number with `--set {}=N`", self.mapping.field(*field).name)
+            }
+            (None, None) => "the file is damaged, or of another architecture".to_owned(),
+        })
+    }
+
+    /// The largest value of a field for which a padded size is not more than what is stored.
+    fn most(&self, equation: &Equation, field: FieldId, stored: i128) -> Option<i128> {
+        let (a, b) = equation.left.linear_in(Symbol::Field(field), &|s| self.symbol(s))?;
+        let most = stored.checked_sub(b)?.checked_div(a)?;
+        (a > 0 && most > 0).then_some(most)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stored names against the templates of rules.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use transship_grammar as grammar;
 
@@ -26,6 +26,8 @@ pub(crate) struct Claims {
     pub(crate) tied: Vec<(usize, usize, Captures)>,
     /// Tensors of the side's parameters that nothing claims.
     pub(crate) unmapped: Vec<usize>,
+    /// How many tensors each `drop` takes, by its number.
+    pub(crate) dropped: BTreeMap<usize, usize>,
     /// How many tensors lie outside the side's parameters.
     pub(crate) outside: usize,
 }
@@ -251,7 +253,9 @@ impl Binding<'_> {
             let known = self.claim(number, &stored, &mut claims, &mut twice);
             if !known && !stored.inside {
                 claims.outside += 1;
-            } else if !known && !self.is_left_out(&stored) {
+            } else if !known && let Some(drop) = self.dropped_by(&stored) {
+                *claims.dropped.entry(drop).or_default() += 1;
+            } else if !known && !self.is_emitted(&stored) {
                 claims.unmapped.push(number);
             }
         }
@@ -327,16 +331,16 @@ impl Binding<'_> {
         })
     }
 
-    fn is_left_out(&self, stored: &Relative<'_>) -> bool {
-        let dropped = self
-            .mapping
-            .drops
-            .iter()
-            .filter(|d| d.side == self.from)
-            .any(|d| self.reaches(&d.name, stored, Some(&d.guard)));
-        let mut emitted = self.mapping.emits.iter().filter(|e| e.side == self.from);
-        // What a mapping makes up is left out whether or not it would make it up now.
-        dropped || emitted.any(|e| self.reaches(&e.name, stored, None))
+    /// The number of the first `drop` that takes a name.
+    fn dropped_by(&self, stored: &Relative<'_>) -> Option<usize> {
+        let mut drops = self.mapping.drops.iter();
+        drops.position(|d| d.side == self.from && self.reaches(&d.name, stored, Some(&d.guard)))
+    }
+
+    /// What a mapping makes up is left out whether or not it would make it up now.
+    fn is_emitted(&self, stored: &Relative<'_>) -> bool {
+        let mut emits = self.mapping.emits.iter();
+        emits.any(|e| e.side == self.from && self.reaches(&e.name, stored, None))
     }
 
     /// Whether a name fits a template at coordinates in its ranges, and under a guard.

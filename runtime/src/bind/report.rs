@@ -190,7 +190,7 @@ impl Binding<'_> {
         let mut diagnostic =
             Diagnostic::error(Code::MissingParameter, first.span, message, "this rule needs it");
         if rest.len() > 1 {
-            for line in fold(&rest) {
+            for line in self.fold(&rest) {
                 diagnostic = diagnostic.note(line);
             }
         }
@@ -212,6 +212,48 @@ impl Binding<'_> {
                 "`transship inspect` lists what the file holds; it may be incomplete or of another model",
             ),
         });
+    }
+
+    /// Missing names of one pattern in one line, their coordinates folded into ranges.
+    fn fold(&self, missing: &[&Missing]) -> Vec<String> {
+        let mut by_pattern: Vec<(&str, Vec<&Missing>)> = Vec::new();
+        for m in missing {
+            match by_pattern.iter_mut().find(|(p, _)| *p == m.pattern) {
+                Some((_, list)) => list.push(m),
+                None => by_pattern.push((&m.pattern, vec![m])),
+            }
+        }
+        let shown = by_pattern.iter().take(SHOWN).map(|(pattern, list)| match list.as_slice() {
+            [one] => format!("missing: `{}`", one.name),
+            many => format!("missing: `{pattern}` for {}", self.coordinates(many)),
+        });
+        let mut lines: Vec<String> = shown.collect();
+        if by_pattern.len() > SHOWN {
+            lines.push(format!("and {} more kinds of parameters", by_pattern.len() - SHOWN));
+        }
+        lines
+    }
+
+    /// `0 to 3`, or of several indices `layer 1, expert 1 to 2; layer 3, expert 0`.
+    fn coordinates(&self, missing: &[&Missing]) -> String {
+        let axes: Vec<grammar::AxisId> = missing[0].key.iter().map(|(axis, _)| *axis).collect();
+        let keys: Vec<Vec<u64>> = missing.iter().map(|m| m.key.iter().map(|(_, at)| *at).collect()).collect();
+        let keys: Vec<&[u64]> = keys.iter().map(Vec::as_slice).collect();
+        let rows = fold_coordinates(&keys);
+        let named = |row: &Vec<String>| match row.as_slice() {
+            [only] => only.clone(),
+            several => {
+                let parts = axes.iter().zip(several);
+                let parts: Vec<String> =
+                    parts.map(|(axis, at)| format!("{} {at}", self.mapping.axis(*axis).name)).collect();
+                parts.join(", ")
+            }
+        };
+        let mut text: Vec<String> = rows.iter().take(SHOWN).map(named).collect();
+        if rows.len() > SHOWN {
+            text.push(format!("and {} more", rows.len() - SHOWN));
+        }
+        text.join("; ")
     }
 
     /// Stored parameters that no rule takes, but for those told of as misspelt.
@@ -342,30 +384,23 @@ struct Missing {
     span: Span,
 }
 
-/// Missing names of one pattern in one line, their coordinates folded into ranges.
-fn fold(missing: &[&Missing]) -> Vec<String> {
-    let mut by_pattern: Vec<(&str, Vec<&Missing>)> = Vec::new();
-    for m in missing {
-        match by_pattern.iter_mut().find(|(p, _)| *p == m.pattern) {
-            Some((_, list)) => list.push(m),
-            None => by_pattern.push((&m.pattern, vec![m])),
+/// Coordinates as rows of ranges: numbers of one index with the same numbers of the others share a row.
+fn fold_coordinates(keys: &[&[u64]]) -> Vec<Vec<String>> {
+    let mut by_first: BTreeMap<u64, Vec<&[u64]>> = BTreeMap::new();
+    for key in keys {
+        let Some((first, rest)) = key.split_first() else { return vec![Vec::new()] };
+        by_first.entry(*first).or_default().push(rest);
+    }
+    let mut alike: Vec<(Vec<Vec<String>>, Vec<u64>)> = Vec::new();
+    for (first, rest) in by_first {
+        let rows = fold_coordinates(&rest);
+        match alike.iter_mut().find(|(others, _)| *others == rows) {
+            Some((_, firsts)) => firsts.push(first),
+            None => alike.push((rows, vec![first])),
         }
     }
-    let mut lines: Vec<String> = by_pattern
-        .iter()
-        .take(SHOWN)
-        .map(|(pattern, list)| match list.as_slice() {
-            [one] => format!("missing: `{}`", one.name),
-            many => {
-                let first: Vec<u64> = many.iter().filter_map(|m| m.key.first().map(|(_, at)| *at)).collect();
-                format!("missing: `{pattern}` for {}", ranges(&first))
-            }
-        })
-        .collect();
-    if by_pattern.len() > SHOWN {
-        lines.push(format!("and {} more kinds of parameters", by_pattern.len() - SHOWN));
-    }
-    lines
+    let with = |firsts: &[u64], row: Vec<String>| [vec![ranges(firsts)], row].concat();
+    alike.into_iter().flat_map(|(rows, firsts)| rows.into_iter().map(move |row| with(&firsts, row))).collect()
 }
 
 /// Whether one name is the other but for the spelling of its parts; numbers must be the same.

@@ -1,5 +1,7 @@
 //! One target tensor as strided copies: boxes of both sides paired, coordinates in names fixed.
 
+use std::collections::HashSet;
+
 use transship_grammar as grammar;
 
 use grammar::{
@@ -79,6 +81,7 @@ impl<'a> Instance<'_, 'a> {
         let strides = row_major(&dims);
         let mut contents = Vec::new();
         let mut sources: Vec<Source> = Vec::new();
+        let mut described = HashSet::new();
         for target in boxes.iter().filter(|b| !b.pad) {
             let labels = with_labels(&target.labels, self.entry);
             for f in &found {
@@ -93,7 +96,9 @@ impl<'a> Instance<'_, 'a> {
                         return None;
                     };
                     self.check_broadcast(f, source, &copy, checks);
-                    self.describe(f, &copy, &convert, &mut sources);
+                    if described.insert(f.number) {
+                        sources.push(describe(f, &copy, &convert));
+                    }
                     let bytes = binding.checkpoint.bytes(f.tensor);
                     contents.push(Content::Copy { copy, source: bytes, convert });
                 }
@@ -316,24 +321,6 @@ impl<'a> Instance<'_, 'a> {
         )
     }
 
-    fn describe(&self, f: &Found<'a>, copy: &StridedCopy, convert: &Convert, sources: &mut Vec<Source>) {
-        if sources.iter().any(|s| s.name == f.tensor.name) {
-            return;
-        }
-        let mut steps = steps(copy, convert);
-        if f.boxes.len() > 1 {
-            let parts: Vec<String> =
-                f.boxes.iter().filter(|b| !b.pad).flat_map(|b| b.labels.values().cloned()).collect();
-            if !parts.is_empty() {
-                steps.insert(0, format!("taken apart into {}", parts.join(", ")));
-            }
-            if f.padded {
-                steps.push("padding left out".to_owned());
-            }
-        }
-        sources.push(Source { name: f.tensor.name.clone(), steps });
-    }
-
     fn unknown_shape(&self, to: &Stored) -> Diagnostic {
         Diagnostic::error(
             Code::UnknownValue,
@@ -352,6 +339,21 @@ impl<'a> Instance<'_, 'a> {
             "by this layout",
         )
     }
+}
+
+fn describe(f: &Found<'_>, copy: &StridedCopy, convert: &Convert) -> Source {
+    let mut steps = steps(copy, convert);
+    if f.boxes.len() > 1 {
+        let parts: Vec<String> =
+            f.boxes.iter().filter(|b| !b.pad).flat_map(|b| b.labels.values().cloned()).collect();
+        if !parts.is_empty() {
+            steps.insert(0, format!("taken apart into {}", parts.join(", ")));
+        }
+        if f.padded {
+            steps.push("padding left out".to_owned());
+        }
+    }
+    Source { name: f.tensor.name.clone(), steps }
 }
 
 fn with_labels(labels: &Labels, entry: &Entry) -> Labels {

@@ -315,6 +315,7 @@ fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -
         let count = binding.claims.outside;
         notes.push(format!("{count} tensors outside the model (optimizer state and the like) are left out"));
     }
+    notes.extend(dropped(binding));
     notes.extend(binding.structural_defaults());
     let padded = binding.mapping.rules.iter().filter(|r| {
         let stored = r.sides[binding.to().index()].iter().flat_map(|e| &e.stored);
@@ -326,6 +327,23 @@ fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -
         notes.push(format!("`{name}` is written without padding, since nothing says how much it has"));
     }
     notes
+}
+
+/// What is dropped for a reason that the mapping gives; several `drop`s of one reason are told of once.
+fn dropped(binding: &Binding<'_>) -> Vec<String> {
+    let mut reasons: Vec<(&str, usize)> = Vec::new();
+    for (drop, count) in &binding.claims.dropped {
+        let Some(reason) = &binding.mapping.drops[*drop].reason else { continue };
+        match reasons.iter_mut().find(|(other, _)| other == reason) {
+            Some((_, sum)) => *sum += count,
+            None => reasons.push((reason, *count)),
+        }
+    }
+    let told = reasons.into_iter().map(|(reason, count)| match count {
+        1 => format!("1 parameter is dropped: {reason}"),
+        n => format!("{n} parameters are dropped: {reason}"),
+    });
+    told.collect()
 }
 
 /// A dtype asked for is one of floats; parameters of integers do not follow it.

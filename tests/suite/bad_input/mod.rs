@@ -21,7 +21,7 @@ macro_rules! refused {
 use refused;
 
 /// What the conversion says that must fail.
-fn refusal(workplace: &Workplace, args: &[&str]) -> String {
+pub(crate) fn refusal(workplace: &Workplace, args: &[&str]) -> String {
     let line = [&["convert"], args, &["@out"]].concat();
     let done = workplace.run(&line);
     let shown = format!("$ transship {}\n{}", line.join(" ").replace(['@', '%'], ""), done.err);
