@@ -560,14 +560,14 @@ impl Mapping {
     }
 
     fn display_factor(&self, factor: &Factor) -> String {
-        let product = |factors: &[Factor]| {
-            factors.iter().map(|f| self.display_factor(f)).collect::<Vec<_>>().join(" ")
-        };
+        let product =
+            |factors: &[Factor]| factors.iter().map(|f| self.display_factor(f)).collect::<Vec<_>>().join(" ");
         match factor {
             Factor::Axis(axis) => {
                 let name = &self.axis(axis.axis).name;
                 let star = if axis.broadcast { "*" } else { "" };
-                axis.by.map_or_else(|| format!("{star}{name}"), |by| format!("{name}[{}]", self.axis(by).name))
+                axis.by
+                    .map_or_else(|| format!("{star}{name}"), |by| format!("{name}[{}]", self.axis(by).name))
             }
             Factor::Product(factors, _) => format!("({})", product(factors)),
             Factor::Unit => "1".to_owned(),
