@@ -127,6 +127,7 @@ pub const fn check_part(parent: &Shape, field: usize, what: &str, names: &[&str]
 #[track_caller]
 pub const fn check_flattened(parent: &Shape, field: usize, what: &str, names: &[&str]) {
     if let Some((part, home)) = part_of(parent, field) {
+        check_flat(part, what);
         let place = Place { what, home, scope: home.scope, flattened: true, names };
         walk(part.shape, &mut Text::new(), &place, false);
     }
@@ -214,6 +215,7 @@ const fn walk(shape: &Shape, path: &mut Text, place: &Place<'_>, numbered: bool)
             }
             let mut i = 0;
             while i < parts.len() {
+                check_flat(&parts[i], place.what);
                 path.join(parts[i].name);
                 walk(parts[i].shape, path, place, has_number(parts[i].name.as_bytes()));
                 path.len = parent;
@@ -222,6 +224,14 @@ const fn walk(shape: &Shape, path: &mut Text, place: &Place<'_>, numbered: bool)
         }
     }
     path.len = parent;
+}
+
+/// A part without a name of its own has nothing to be absent or numbered by.
+#[track_caller]
+const fn check_flat(part: &Part, what: &str) {
+    if part.name.is_empty() && !matches!(part.shape, Shape::Fields { .. } | Shape::Unknown) {
+        fail(&[what, ": what is flattened has to be a struct, not an `Option`, a `Vec` or one parameter"]);
+    }
 }
 
 #[track_caller]
