@@ -52,8 +52,8 @@ use proc_macro::TokenStream;
 ///
 /// # Attributes of a struct
 ///
-/// - `mapping = "path"`: the mapping file, relative to the directory of the crate's `Cargo.toml`; an absolute path is
-///   taken as it is, such as one under `OUT_DIR`. An edit of the file leads to a rebuild.
+/// - `mapping = "path"`: the mapping file, relative to the directory of the crate's `Cargo.toml`; one that a build
+///   script wrote is `"$OUT_DIR/name.mapping"`. An edit of the file leads to a rebuild.
 /// - `inline = "text"`: the mapping itself.
 /// - `shipped = "name"`: a mapping that ships with transship.
 /// - `crate = path`: where transship is found, if not at `::transship`.

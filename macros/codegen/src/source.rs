@@ -58,8 +58,18 @@ fn unknown_shipped(name: &str) -> String {
 /// A mapping file relative to the crate that is compiled. It is shown as it is written, so that messages do not
 /// depend on where the crate lies.
 fn read(path: &str) -> Result<(Source, PathBuf), String> {
-    let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    let file = root.join(Path::new(path));
+    let (variable, rest) = match path.strip_prefix("$OUT_DIR/") {
+        Some(rest) => ("OUT_DIR", rest),
+        None => ("CARGO_MANIFEST_DIR", path),
+    };
+    let root = match std::env::var_os(variable) {
+        Some(root) => PathBuf::from(root),
+        None if variable == "OUT_DIR" => {
+            return Err(format!("`{path}` is below OUT_DIR, which only a crate with a build script has"));
+        }
+        None => PathBuf::new(),
+    };
+    let file = root.join(Path::new(rest));
     let bytes = std::fs::read(&file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             format!("there is no file `{path}`; the path is relative to the directory of Cargo.toml")

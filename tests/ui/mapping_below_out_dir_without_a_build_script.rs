@@ -1,0 +1,7 @@
+use transship::Port;
+
+#[derive(Port)]
+#[port(mapping = "$OUT_DIR/made.mapping")]
+struct Made;
+
+fn main() {}
