@@ -16,7 +16,7 @@ pub(crate) use pieces::LayoutSizes;
 
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
-use crate::output::{OutputError, OutputPlan, SmallFile, TensorSpec, plan_safetensors};
+use crate::output::{OutputPlan, SmallFile, TensorSpec, plan_safetensors};
 use crate::{DType, engine};
 
 /// What to make of a bound checkpoint.
@@ -92,7 +92,7 @@ impl<'a> Plan<'a> {
         let specs = planned.targets.iter().map(TensorSpec::of).collect();
         let output = plan_safetensors(specs, &BTreeMap::new(), options.max_shard_size);
         if let Err(error) = &output {
-            diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, output_message(error)));
+            diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, error.to_string()));
         }
         match output {
             Ok(output) if !diagnostics.has_errors() => Ok(Plan {
@@ -132,10 +132,6 @@ impl<'a> Plan<'a> {
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
-}
-
-fn output_message(error: &OutputError) -> String {
-    error.to_string()
 }
 
 fn check_format(binding: &Binding<'_>, diagnostics: &mut Diagnostics) {
