@@ -9,6 +9,9 @@ use grammar::{Captures, Code, Diagnostic, Diagnostics, SideId, Span, nearest};
 use super::names::{full_name, is_renaming, sorted_key};
 use super::{Binding, Key, Origin, Scope};
 
+/// Coordinates of an index at which every parameter is missing, with the place of a rule that needs one.
+type Gaps = BTreeMap<(grammar::AxisId, u64), Span>;
+
 /// As many names as a reader takes in.
 const SHOWN: usize = 12;
 
@@ -17,8 +20,9 @@ impl Binding<'_> {
     pub(super) fn check_complete(&self, diagnostics: &mut Diagnostics) {
         let missing = self.missing();
         let renamed = self.renamed(&missing);
-        self.report_gaps(&missing, diagnostics);
-        self.report_missing(&missing, &renamed, diagnostics);
+        let gaps = self.gaps(&missing);
+        self.report_gaps(&gaps, diagnostics);
+        self.report_missing(&missing, &gaps, &renamed, diagnostics);
         self.report_unmapped(&renamed, diagnostics);
     }
 
@@ -140,13 +144,13 @@ impl Binding<'_> {
     }
 
     /// A number of an index of which every parameter is missing is one gap, not many missing parameters.
-    fn report_gaps(&self, missing: &[Missing], diagnostics: &mut Diagnostics) {
-        for ((axis, at), span) in self.gaps(missing) {
-            let name = &self.mapping.axis(axis).name;
+    fn report_gaps(&self, gaps: &Gaps, diagnostics: &mut Diagnostics) {
+        for ((axis, at), span) in gaps {
+            let name = &self.mapping.axis(*axis).name;
             diagnostics.push(
                 Diagnostic::error(
                     Code::IndexGap,
-                    span,
+                    *span,
                     format!("no parameter of {name} {at} is there, but parameters of later ones are"),
                     format!("`{name}` is numbered without gaps"),
                 )
@@ -156,8 +160,11 @@ impl Binding<'_> {
         }
     }
 
-    fn gaps(&self, missing: &[Missing]) -> BTreeMap<(grammar::AxisId, u64), Span> {
-        let mut absent: BTreeMap<(grammar::AxisId, u64), Span> = BTreeMap::new();
+    fn gaps(&self, missing: &[Missing]) -> Gaps {
+        let mut absent = Gaps::new();
+        if missing.is_empty() {
+            return absent;
+        }
         for m in missing {
             for coordinate in &m.key {
                 absent.entry(*coordinate).or_insert(m.span);
@@ -176,10 +183,10 @@ impl Binding<'_> {
     fn report_missing(
         &self,
         missing: &[Missing],
+        gaps: &Gaps,
         renamed: &[(usize, String)],
         diagnostics: &mut Diagnostics,
     ) {
-        let gaps = self.gaps(missing);
         let rest: Vec<&Missing> =
             missing.iter().filter(|m| !m.key.iter().any(|c| gaps.contains_key(c))).collect();
         let Some(first) = rest.first() else { return };

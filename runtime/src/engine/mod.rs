@@ -36,6 +36,7 @@ pub use compare::equal;
 pub use content::{Content, PreparedTensor, Scratch, TargetTensor};
 pub use convert::{Affine, Convert, copy};
 pub use fill::{Fill, Mean, Region, Rows};
+pub(crate) use strided::row_major;
 pub use strided::{CopyError, StridedCopy};
 
 #[cfg(test)]

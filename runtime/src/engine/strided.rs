@@ -223,7 +223,7 @@ pub(super) fn elements_in(bytes: usize, dtype: DType) -> Result<usize, CopyError
 }
 
 /// Row-major strides. Those of a shape that cannot be addressed are cut off at the largest number.
-pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
+pub(crate) fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);

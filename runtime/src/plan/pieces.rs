@@ -12,7 +12,7 @@ use super::tensors::{Target, check_convert, no_name, restrict, target_dtype};
 use super::{Check, PlanOptions, Source};
 use crate::Tensor;
 use crate::bind::{Binding, Key, full_name};
-use crate::engine::{Affine, Content, Convert, StridedCopy, TargetTensor};
+use crate::engine::{Affine, Content, Convert, StridedCopy, TargetTensor, row_major};
 
 /// A target of a rule at given coordinates of the indices in its name.
 pub(super) struct Instance<'i, 'a> {
@@ -372,15 +372,6 @@ fn same_axis(a: &AxisUse, b: &AxisUse, in_a: &LayoutBox, in_b: &LayoutBox) -> bo
         b.axes.iter().filter(same).count() > 1
     };
     !(several(in_a) || several(in_b)) || a.role == b.role
-}
-
-/// Row-major strides, in elements.
-pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1usize; shape.len()];
-    for i in (1..shape.len()).rev() {
-        strides[i - 1] = strides[i].saturating_mul(shape[i].max(1));
-    }
-    strides
 }
 
 pub(super) fn engine_affine(affine: grammar::Affine) -> Option<Affine> {

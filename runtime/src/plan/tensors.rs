@@ -6,10 +6,10 @@ use transship_grammar as grammar;
 
 use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Rule};
 
-use super::pieces::{Instance, LayoutSizes, row_major};
+use super::pieces::{Instance, LayoutSizes};
 use super::{Check, PlanOptions, Source};
 use crate::bind::{Binding, Key, full_name, is_renaming, sorted_key};
-use crate::engine::{Content, Convert, Fill, Region, StridedCopy, TargetTensor};
+use crate::engine::{Content, Convert, Fill, Region, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
 pub(super) struct Planned<'a> {
