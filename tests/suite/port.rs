@@ -167,3 +167,25 @@ fn fields_are_checked_by_the_compiler() {
     assert_eq!(gpt2.h[1].attn.c_attn.weight.shape(), [48, 144]);
     assert_eq!(gpt2.parameter("transformer.h.1.attn.c_attn.bias").expect("it is there").shape(), [144]);
 }
+
+/// A parameter that is renamed as it lies, and one that is laid out anew.
+#[derive(transship::Port)]
+#[port(inline = "mapping renamed : one <=> two
+config { d e }
+a.{layer}.w <=> b.{layer}.w
+layer_norm.weight [d e] <=> norm.weight [e d]
+config { layers }")]
+struct Renamed;
+
+#[test]
+fn trees_hold_what_is_only_renamed_on_their_own_side_too() {
+    let array = |n: u8| Array::new(transship::DType::U8, &[1, 2], vec![n, n + 1]).expect("two bytes");
+    let named = [("a.0.w", 1), ("a.1.w", 3), ("layer_norm.weight", 5)];
+    let arrays = named.map(|(name, n)| (name.to_owned(), array(n))).to_vec();
+    let checkpoint = Checkpoint::in_memory("memory", arrays).expect("names differ");
+    let own: renamed::One<Array> = load_tree(&checkpoint, &BindOptions::default()).expect("its own side");
+    assert_eq!(own.a[1].w.bytes().expect("small").as_ref(), [3, 4]);
+    let other: renamed::Two<Array> = load_tree(&checkpoint, &BindOptions::default()).expect("the other side");
+    assert_eq!(other.b[1].w.bytes().expect("small").as_ref(), [3, 4]);
+    assert_eq!(other.norm.weight.shape(), [2, 1]);
+}

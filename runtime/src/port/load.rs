@@ -119,14 +119,17 @@ where
 /// Views under the names of the first era.
 fn own_side(binding: &Binding<'_>) -> Vec<(String, Array)> {
     let mapping = binding.mapping;
-    let mut claims: Vec<_> = binding.claims.entries.iter().collect();
-    claims.sort_unstable_by_key(|(_, (tensor, _))| *tensor);
+    let entries = binding.claims.entries.iter().map(|((rule, entry, key), (tensor, _))| {
+        (*tensor, *rule, *entry, Captures { indices: key.clone(), stars: Vec::new() })
+    });
+    let renamed = binding.claims.renamed.iter().map(|r| (r.tensor, r.rule, r.entry, r.captures.clone()));
+    let mut claims: Vec<_> = entries.chain(renamed).collect();
+    claims.sort_unstable_by_key(|(tensor, rule, entry, _)| (*tensor, *rule, *entry));
     claims
         .into_iter()
-        .filter_map(|((rule, entry, key), (tensor, _))| {
-            let first = &mapping.rules[*rule].sides[binding.from.index()][*entry].stored[0];
-            let holes = Captures { indices: key.clone(), stars: Vec::new() };
-            let array = binding.checkpoint.array(&binding.checkpoint.tensors()[*tensor]);
+        .filter_map(|(tensor, rule, entry, holes)| {
+            let first = &mapping.rules[rule].sides[binding.from.index()][entry].stored[0];
+            let array = binding.checkpoint.array(&binding.checkpoint.tensors()[tensor]);
             Some((first.name.render(&holes)?, array))
         })
         .collect()
