@@ -6,7 +6,7 @@ mod format;
 mod locate;
 mod open;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -24,6 +24,19 @@ pub struct OpenOptions {
     pub member: Option<String>,
 }
 
+/// The file of one rank: of one process of a run that split the model.
+#[derive(Clone, Debug)]
+pub struct RankFile {
+    /// Name of its directory, `mp_rank_00_001`; empty where the checkpoint has no ranks.
+    pub name: String,
+    /// The numbers in that name, outermost first: tensor rank, then pipeline or expert rank, as there are several.
+    pub numbers: Vec<u64>,
+    /// The file, for messages.
+    pub file: String,
+    /// Its plain data.
+    pub documents: Value,
+}
+
 /// An opened checkpoint: tensors by name, and the plain data beside them. Tensor data is mapped, not read.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -32,6 +45,7 @@ pub struct Checkpoint {
     format: Format,
     contents: Contents,
     by_name: HashMap<String, usize>,
+    ranks: Vec<RankFile>,
     other_ranks: Vec<String>,
 }
 
@@ -82,14 +96,9 @@ impl Checkpoint {
                 documents: Value::Map(crate::document::Map::new()),
                 unsupported: Vec::new(),
             };
-            Checkpoint {
-                path: PathBuf::new(),
-                file: "the config".to_owned(),
-                format: Format { kind: FormatKind::Memory, member: None },
-                contents,
-                by_name: HashMap::new(),
-                other_ranks: Vec::new(),
-            }
+            let format = Format { kind: FormatKind::Memory, member: None };
+            Checkpoint::new(Path::new(""), "the config".to_owned(), format, contents)
+                .expect("bug: no tensors have no names in common")
         })
     }
 
@@ -118,14 +127,45 @@ impl Checkpoint {
         Checkpoint::new(Path::new(name), name.to_owned(), format, contents)
     }
 
-    fn new(path: &Path, file: String, format: Format, contents: Contents) -> Result<Checkpoint, OpenError> {
+    fn new(
+        path: &Path,
+        file: String,
+        format: Format,
+        mut contents: Contents,
+    ) -> Result<Checkpoint, OpenError> {
+        let documents = std::mem::replace(&mut contents.documents, Value::Null);
+        let only = RankFile { name: String::new(), numbers: Vec::new(), file: file.clone(), documents };
+        Checkpoint::of_ranks(path, file, format, contents, vec![only])
+    }
+
+    /// A checkpoint of the files of `ranks`, of which there is one at least. The documents of `contents` are left
+    /// out.
+    fn of_ranks(
+        path: &Path,
+        file: String,
+        format: Format,
+        contents: Contents,
+        ranks: Vec<RankFile>,
+    ) -> Result<Checkpoint, OpenError> {
         let mut by_name = HashMap::with_capacity(contents.tensors.len());
+        let mut seen = HashSet::with_capacity(contents.tensors.len());
         for (at, tensor) in contents.tensors.iter().enumerate() {
-            if by_name.insert(tensor.name.clone(), at).is_some() {
+            let once = seen.insert((tensor.rank, tensor.name.as_str()));
+            if !once && tensor.chunk.is_none() {
+                let file = ranks[tensor.rank].file.clone();
                 return Err(OpenError::new(file, OpenCause::SameName { name: tensor.name.clone() }));
             }
+            by_name.entry(tensor.name.clone()).or_insert(at);
         }
-        Ok(Checkpoint { path: path.to_owned(), file, format, contents, by_name, other_ranks: Vec::new() })
+        Ok(Checkpoint {
+            path: path.to_owned(),
+            file,
+            format,
+            contents,
+            by_name,
+            ranks,
+            other_ranks: Vec::new(),
+        })
     }
 
     /// What was opened.
@@ -148,19 +188,26 @@ impl Checkpoint {
         &self.other_ranks
     }
 
+    /// The files of the ranks that the checkpoint was split over; one where it was not.
+    #[must_use]
+    pub fn ranks(&self) -> &[RankFile] {
+        &self.ranks
+    }
+
     /// What kind of file it is.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// All tensors that can be converted, in the order of the file.
+    /// All tensors that can be converted, in the order of the file; of several ranks one after the other. Tensors
+    /// of different ranks can have one name, as can the chunks of a larger tensor.
     #[must_use]
     pub fn tensors(&self) -> &[Tensor] {
         &self.contents.tensors
     }
 
-    /// The tensor called `name`.
+    /// The tensor called `name`; of several the first.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.by_name.get(name).map(|&at| &self.contents.tensors[at])
@@ -198,11 +245,11 @@ impl Checkpoint {
         self.storage(tensor).region.release(tensor.byte_range());
     }
 
-    /// The plain data: of a torch file its whole top-level value, with tensors by index; beside safetensors files a map
+    /// The plain data, of the first of several ranks: of a torch file its whole top-level value, with tensors by index; beside safetensors files a map
     /// of the configuration files by name (`config.json`, …).
     #[must_use]
     pub fn documents(&self) -> &Value {
-        &self.contents.documents
+        &self.ranks[0].documents
     }
 
     /// The value at a dotted path into the documents, as [`Value::lookup`] follows it: `args.num_layers`.
