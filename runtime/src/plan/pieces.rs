@@ -82,10 +82,10 @@ impl<'a> Instance<'_, 'a> {
         let mut contents = Vec::new();
         let mut sources: Vec<Source> = Vec::new();
         let mut described = HashSet::new();
-        for target in boxes.iter().filter(|b| !b.pad) {
+        for target in boxes.iter().filter(|b| b.pads.is_empty()) {
             let labels = with_labels(&target.labels, self.entry);
             for f in &found {
-                for source in f.boxes.iter().filter(|b| !b.pad && b.labels == labels) {
+                for source in f.boxes.iter().filter(|b| b.pads.is_empty() && b.labels == labels) {
                     let affine = engine_affine(f.stored.affine.to(to.affine));
                     let convert = Convert { from: f.tensor.dtype, to: dtype, affine };
                     if !check_convert(&convert, self.rule, f.tensor, diagnostics) {
@@ -345,7 +345,7 @@ fn describe(f: &Found<'_>, copy: &StridedCopy, convert: &Convert) -> Source {
     let mut steps = steps(copy, convert);
     if f.boxes.len() > 1 {
         let parts: Vec<String> =
-            f.boxes.iter().filter(|b| !b.pad).flat_map(|b| b.labels.values().cloned()).collect();
+            f.boxes.iter().filter(|b| b.pads.is_empty()).flat_map(|b| b.labels.values().cloned()).collect();
         if !parts.is_empty() {
             steps.insert(0, format!("taken apart into {}", parts.join(", ")));
         }
