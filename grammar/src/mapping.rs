@@ -112,6 +112,9 @@ pub struct Side {
     pub format: Format,
     /// Names that a checkpoint of this side has; of each group of alternatives it has one.
     pub detect: Vec<Vec<Template>>,
+    /// Names that are dictionaries of their own in a torch file, below the first root. Other names are keys with
+    /// dots in them.
+    pub nested: Vec<Template>,
 }
 
 /// How a side's checkpoints are written.
@@ -508,6 +511,8 @@ pub struct Tie {
     pub alias: Template,
     /// What it is a copy of; a parameter of some rule.
     pub of: Template,
+    /// The ranks it is written on, where there are several; it is not written otherwise.
+    pub on: Option<(RankId, RankEnd)>,
     /// Where it is written.
     pub span: Span,
 }

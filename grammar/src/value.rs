@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use crate::ast::BinaryOp;
-use crate::mapping::{AxisId, FieldId};
+use crate::mapping::{AxisId, FieldId, RankId};
 use crate::source::Span;
 
 /// A config value.
@@ -142,6 +142,8 @@ pub enum ExprKind {
     Known(FieldId),
     /// The coordinate of an index.
     Index(AxisId),
+    /// How many ranks there are along a rank axis.
+    Ranks(RankId),
     /// What a document of the side that is read holds at this path; null where there is nothing.
     Place(String),
     /// Whether that place holds anything but null.
@@ -219,6 +221,10 @@ pub trait Environment {
     fn place(&self, path: &str) -> Option<Value>;
     /// The coordinate of an index; `None` where no single one is meant.
     fn index(&self, axis: AxisId) -> Option<u64>;
+    /// How many ranks there are along a rank axis; one by default.
+    fn ranks(&self, _rank: RankId) -> u64 {
+        1
+    }
 }
 
 /// Why an expression has no value.
@@ -251,6 +257,7 @@ impl Expr {
                 let coordinate = env.index(*axis).ok_or(EvalError::NoIndex(*axis))?;
                 Ok(Value::Int(i64::try_from(coordinate).unwrap_or(i64::MAX)))
             }
+            ExprKind::Ranks(rank) => Ok(Value::Int(i64::try_from(env.ranks(*rank)).unwrap_or(i64::MAX))),
             ExprKind::Place(path) => Ok(env.place(path).unwrap_or(Value::Null)),
             ExprKind::Present(path) => Ok(Value::Bool(env.place(path).is_some_and(|v| v != Value::Null))),
             ExprKind::Not(inner) => Ok(Value::Bool(!inner.evaluate(env)?.is_true())),
@@ -360,6 +367,7 @@ impl Expr {
             | ExprKind::Field(_)
             | ExprKind::Known(_)
             | ExprKind::Index(_)
+            | ExprKind::Ranks(_)
             | ExprKind::Place(_)
             | ExprKind::Present(_) => {}
         }

@@ -87,6 +87,7 @@ impl<'a> Resolver<'a> {
             dtype: None,
             format: Format::Safetensors,
             detect: Vec::new(),
+            nested: Vec::new(),
         };
         let docs: Vec<&str> = source
             .text()

@@ -299,12 +299,14 @@ impl<'a> Resolver<'a> {
         }
         match found.as_slice() {
             [(side, alias, of)] => {
+                let on = tie.on.as_ref().and_then(|place| self.rank_end(place));
                 for (alias, of) in alias.iter().flat_map(|a| of.iter().map(move |o| (a, o))) {
                     self.mapping.ties.push(Tie {
                         guard: scope.guard.clone(),
                         side: *side,
                         alias: alias.template.clone(),
                         of: of.template.clone(),
+                        on,
                         span: tie.span,
                     });
                 }

@@ -104,7 +104,7 @@ impl<'a> Instance<'_, 'a> {
                 }
             }
         }
-        let holes = Captures { indices: self.key.clone(), stars: Vec::new() };
+        let holes = Captures { indices: self.key.clone(), stars: Vec::new(), ..Captures::default() };
         let Some(name) = full_name(binding.mapping, binding.to(), &to.name, &holes) else {
             diagnostics.push(no_name(binding, to, self.key));
             return None;

@@ -192,7 +192,7 @@ fn plan_emitted<'a>(
             continue;
         }
         let sizes = LayoutSizes { binding, key: &key, pads: Vec::new() };
-        let holes = Captures { indices: key.clone(), stars: Vec::new() };
+        let holes = Captures { indices: key.clone(), stars: Vec::new(), ..Captures::default() };
         let shape = emit.layout.shape(&sizes);
         let name = full_name(binding.mapping, binding.to(), &emit.name, &holes);
         let (Some(shape), Some(name)) = (shape, name) else {

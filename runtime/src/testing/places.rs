@@ -96,7 +96,7 @@ pub(super) fn parameters(binding: &Binding<'_>) -> Result<Vec<Parameter>, Diagno
 fn parameter(binding: &Binding<'_>, entry: &Entry, stored: &Stored, key: Key) -> Option<Parameter> {
     let mapping = binding.mapping();
     let stars = stored.name.parts.iter().filter(|p| matches!(p, Part::Star | Part::DoubleStar));
-    let holes = Captures { indices: key.clone(), stars: stars.map(|_| "x".to_owned()).collect() };
+    let holes = Captures { indices: key.clone(), stars: stars.map(|_| "x".to_owned()).collect(), ranks: Vec::new() };
     let name = full_name(mapping, binding.from(), &stored.name, &holes)?;
     let shown = mapping.display_template(&stored.name);
     let root = full_name(mapping, binding.from(), &grammar::Template::default(), &Captures::default())?;
