@@ -530,6 +530,12 @@ impl Mapping {
         &self.axes[id.index()]
     }
 
+    /// The rank axes of a side, in the order in which they are declared.
+    pub fn ranks_of(&self, side: SideId) -> impl Iterator<Item = RankId> + '_ {
+        let all = self.ranks.iter().enumerate().filter(move |(_, rank)| rank.side == side);
+        all.map(|(at, _)| RankId::from_index(at))
+    }
+
     /// A config value.
     #[must_use]
     pub fn field(&self, id: FieldId) -> &Field {

@@ -98,6 +98,12 @@ impl Template {
         (count(&Part::Star), count(&Part::DoubleStar))
     }
 
+    /// Whether it holds the number of a rank axis.
+    #[must_use]
+    pub fn has_rank(&self, rank: RankId) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Rank(r, _) if *r == rank))
+    }
+
     /// What the holes hold if the whole of `name` fits.
     #[must_use]
     pub fn matches(&self, name: &str) -> Option<Captures> {

@@ -2,7 +2,10 @@
 //! size. No tensor data is read for it.
 
 mod documents;
+mod padding;
+mod pair;
 mod pieces;
+mod ranks;
 mod tensors;
 
 use std::collections::BTreeMap;
@@ -12,7 +15,7 @@ use transship_grammar as grammar;
 use grammar::{Code, Diagnostic, Diagnostics, Format};
 
 pub(crate) use documents::to_json;
-pub(crate) use pieces::LayoutSizes;
+pub(crate) use pieces::{LayoutSizes, StoredPart};
 
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
