@@ -384,6 +384,16 @@ impl Binding<'_> {
             );
             return;
         }
+        if let [_, _, ..] = self.checkpoint.ranks() {
+            let names: Vec<&str> = self.checkpoint.ranks().iter().map(|r| r.name.as_str()).collect();
+            let message = format!("{} is cut over {} ranks", self.file(), names.len());
+            diagnostics.push(
+                Diagnostic::without_place(Code::NotSupported, message)
+                    .note(format!("they are {}", names.join(", ")))
+                    .help(help),
+            );
+            return;
+        }
         for rank in self.mapping.ranks.iter().filter(|r| r.side == self.from) {
             let env = Scope { binding: self, key: None };
             let found = rank

@@ -111,7 +111,8 @@ fn parameter(binding: &Binding<'_>, entry: &Entry, stored: &Stored, key: Key) ->
         Some(layout) => {
             let sizes = LayoutSizes { binding, key: &key, pads: Vec::new() };
             let shape = layout.shape(&sizes)?;
-            let boxes: Vec<LayoutBox> = layout.boxes(&sizes)?.into_iter().filter(|b| b.pads.is_empty()).collect();
+            let boxes: Vec<LayoutBox> =
+                layout.boxes(&sizes)?.into_iter().filter(|b| b.pads.is_empty()).collect();
             (shape, Some(boxes))
         }
     };
