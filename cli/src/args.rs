@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use transship::{DType, Setting};
+use transship::{DType, Iteration, Setting};
 
 use crate::size::parse_size;
 
@@ -31,6 +31,18 @@ pub(crate) enum Command {
     Mappings(Mappings),
 }
 
+/// Which checkpoint is meant, where the input holds several.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// The member of a zip archive to read, where it holds several checkpoints
+    #[arg(long, value_name = "NAME")]
+    pub(crate) member: Option<String>,
+
+    /// The iteration to read of a Megatron directory that holds several, or `release`; the latest if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) iteration: Option<Iteration>,
+}
+
 /// What is converted, and how.
 #[derive(Debug, Args)]
 pub(crate) struct Conversion {
@@ -46,9 +58,8 @@ pub(crate) struct Conversion {
     #[arg(long, value_name = "SIDE")]
     pub(crate) from: Option<String>,
 
-    /// The member of a zip archive to read, where it holds several checkpoints
-    #[arg(long, value_name = "NAME")]
-    pub(crate) member: Option<String>,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
 
     /// A config of the target to start from, such as the config.json of a similar model
     #[arg(long, value_name = "FILE")]
@@ -132,9 +143,8 @@ pub(crate) struct Inspect {
     /// The checkpoint
     pub(crate) input: PathBuf,
 
-    /// The member of a zip archive to read, where it holds several checkpoints
-    #[arg(long, value_name = "NAME")]
-    pub(crate) member: Option<String>,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
 
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Format::Text)]

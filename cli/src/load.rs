@@ -8,7 +8,7 @@ use transship::grammar::{
 use transship::{BaseConfig, BindOptions, Checkpoint, OpenOptions, PlanOptions, detect_side, side_marks};
 use transship_mappings::{SHIPPED, shipped};
 
-use crate::args::Conversion;
+use crate::args::{Choice, Conversion};
 use crate::{Failure, Streams};
 
 /// The text of a mapping file or, where there is no such file, of a shipped mapping.
@@ -63,8 +63,8 @@ pub(crate) fn load_mapping(name: &str, streams: &mut Streams<'_>) -> Result<Mapp
     }
 }
 
-pub(crate) fn open(path: &Path, member: Option<&str>) -> Result<Checkpoint, Failure> {
-    let options = OpenOptions { member: member.map(str::to_owned) };
+pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint, Failure> {
+    let options = OpenOptions { member: choice.member.clone(), iteration: choice.iteration };
     Checkpoint::open_with(path, &options).map_err(Failure::new)
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Loaded {
 
 /// Opens the input and finds the mapping and the side it is of.
 pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result<Loaded, Failure> {
-    let checkpoint = open(&conversion.input, conversion.member.as_deref())?;
+    let checkpoint = open(&conversion.input, &conversion.choice)?;
     let (mapping, detected) = match &conversion.mapping {
         Some(name) => {
             let mapping = load_mapping(name, streams)?;
