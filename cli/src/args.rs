@@ -69,6 +69,26 @@ pub(crate) struct Conversion {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
     pub(crate) set: Vec<Setting>,
 
+    /// Tensor-parallel ranks to split the output over
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) tp: u64,
+
+    /// Pipeline-parallel ranks to split the output over
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) pp: u64,
+
+    /// Virtual stages on each pipeline-parallel rank of the output
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) vpp: u64,
+
+    /// Expert-parallel ranks to split the output over
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) ep: u64,
+
+    /// The side to convert to; the other one if not given. The input's own side splits it over other ranks
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) to: Option<String>,
+
     /// The dtype parameters are written in: f32, f16, bf16, …; their own if not given
     #[arg(long, value_name = "DTYPE", value_parser = parse_dtype)]
     pub(crate) dtype: Option<DType>,
@@ -118,6 +138,8 @@ Examples:
   transship convert model_optim_rng.pt gpt2-hf
   transship convert megatron_lm_345m_v0.0.zip gpt2-345m --tokenizer gpt2-tokenizer
   transship convert checkpoints/ out --set vocab=50257 --dtype f16
+  transship convert gpt2-hf out --to megatron --tp 2 --pp 2 --set divisor=128
+  transship convert megatron-tp8/ megatron-tp2 --to megatron --tp 2
   transship convert my.pt out --mapping my.mapping --config config.json";
 
 /// Show what a conversion would do: each target, its sources, what is done to them, and all files.

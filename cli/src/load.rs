@@ -100,9 +100,27 @@ pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result
         (None, None) => return Err(failed(&wrong_checkpoint(&mapping, &checkpoint), streams)),
     };
     let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
-    let bind = BindOptions { settings: conversion.set.clone(), base };
+    let split =
+        [("tp", conversion.tp), ("pp", conversion.pp), ("vpp", conversion.vpp), ("ep", conversion.ep)];
+    let ranks = split.into_iter().filter(|(_, n)| *n > 1).map(|(name, n)| (name.to_owned(), n)).collect();
+    let bind = BindOptions { settings: conversion.set.clone(), base, ranks };
+    let mapping = match &conversion.to {
+        Some(name) if side_named(&mapping, name)? == from => reflected(&mapping, from)?,
+        _ => mapping,
+    };
     let plan = PlanOptions { dtype: conversion.dtype, max_shard_size: Some(conversion.max_shard_size) };
     Ok(Loaded { mapping, checkpoint, from, bind, plan })
+}
+
+/// The mapping from a side to itself, which splits a checkpoint over other ranks.
+fn reflected(mapping: &Mapping, side: SideId) -> Result<Mapping, Failure> {
+    mapping.reflected(side).ok_or_else(|| {
+        Failure::new(format_args!(
+            "`{}` cannot be split anew: both sides of `{}` have rank axes; leave --to out",
+            mapping.side(side).name,
+            mapping.name
+        ))
+    })
 }
 
 /// The shipped mapping that the checkpoint fits.

@@ -13,6 +13,7 @@ mod format;
 mod layout;
 mod mapping;
 mod parse;
+mod reflect;
 mod render;
 mod resolve;
 mod size;

@@ -93,6 +93,8 @@ pub struct Mapping {
     pub emits: Vec<Emit>,
     /// Parameters that are copies of others.
     pub ties: Vec<Tie>,
+    /// Whether both sides are one, which is split over other ranks: parameters keep the names they have.
+    pub reflected: bool,
     /// Parts that parse and check, but that this version cannot execute: what, and where.
     pub not_executable: Vec<(String, Span)>,
 }

@@ -112,6 +112,7 @@ impl<'a> Resolver<'a> {
             drops: Vec::new(),
             emits: Vec::new(),
             ties: Vec::new(),
+            reflected: false,
             not_executable: Vec::new(),
         };
         Resolver {

@@ -72,7 +72,8 @@ impl<'a> Resolver<'a> {
         scope: &Scope,
     ) -> Option<Vec<Expanded>> {
         let names = self.expand_name(name, side)?;
-        if names.iter().any(|n| n.template.parts.iter().any(|p| matches!(p, Part::Rank(..)))) {
+        let numbered = |n: &Expanded| n.template.parts.iter().any(|p| matches!(p, Part::Rank(..)));
+        if !name.absolute && names.iter().any(numbered) {
             self.error(
                 Diagnostic::error(
                     Code::Misplaced,

@@ -2,7 +2,7 @@
 
 use transship_grammar as grammar;
 
-use grammar::{Code, Diagnostic, Diagnostics, Value};
+use grammar::{Code, Diagnostic, Diagnostics, Format, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::bind::{Binding, Scope};
@@ -22,6 +22,26 @@ pub(super) fn plan_documents(
     notes: &mut Vec<String>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<SmallFile> {
+    collect(binding, notes, diagnostics).into_files()
+}
+
+/// The config of a target that has it among its parameters, with the numbers of ranks.
+pub(super) fn plan_state(
+    binding: &Binding<'_>,
+    notes: &mut Vec<String>,
+    diagnostics: &mut Diagnostics,
+) -> Map<String, Json> {
+    let mut documents = collect(binding, notes, diagnostics);
+    for rank in binding.mapping.ranks_of(binding.to()) {
+        if let Some(place) = binding.mapping.ranks[rank.index()].places.first() {
+            let count = i64::try_from(binding.ranks.count(rank)).unwrap_or(i64::MAX);
+            documents.put(place, &Value::Int(count));
+        }
+    }
+    documents.files.swap_remove(0).1
+}
+
+fn collect(binding: &Binding<'_>, notes: &mut Vec<String>, diagnostics: &mut Diagnostics) -> Documents {
     let mut documents = Documents::of(binding);
     let to = binding.to();
     for (field, known) in binding.mapping.config.fields.iter().zip(&binding.values) {
@@ -59,10 +79,11 @@ pub(super) fn plan_documents(
                     ));
                 }
             }
+            _ if value == Value::Null && binding.mapping.side(to).format == Format::Torch => {}
             _ => documents.put(&write.place, &value),
         }
     }
-    documents.into_files()
+    documents
 }
 
 impl Documents {

@@ -109,7 +109,7 @@ impl<'a> Instance<'_, 'a> {
             self.find(entry, &mut found, checks, diagnostics);
         }
         let first = found.first()?;
-        let to = &self.entry.stored[0];
+        let to = self.target_way();
         let Some(layout) = binding.layout(to, &first.key) else {
             diagnostics.push(self.unknown_shape(to));
             return None;
@@ -187,6 +187,18 @@ impl<'a> Instance<'_, 'a> {
             tensor,
             sources: piece.sources,
         })
+    }
+
+    /// The way a target is stored: the first, or the one it has already where only ranks change.
+    pub(super) fn target_way(&self) -> &'a Stored {
+        let ways = &self.entry.stored;
+        let entries = &self.rule.sides[self.binding.to().index()];
+        let kept = self.binding.mapping.reflected.then(|| {
+            let number = entries.iter().position(|entry| std::ptr::eq(entry, self.entry))?;
+            let claim = (self.number, number, restrict(self.key, &ways[0].name));
+            ways.get(self.binding.claims.entries.get(&claim)?.era)
+        });
+        kept.flatten().unwrap_or(&ways[0])
     }
 
     /// Copies into one box of the target from all boxes that hold some of its elements.
