@@ -144,6 +144,8 @@ pub enum ExprKind {
     Index(AxisId),
     /// How many ranks there are along a rank axis.
     Ranks(RankId),
+    /// `output.dtype`: the dtype that most parameters of the target are written in.
+    OutputDtype,
     /// What a document of the side that is read holds at this path; null where there is nothing.
     Place(String),
     /// Whether that place holds anything but null.
@@ -221,6 +223,10 @@ pub trait Environment {
     fn place(&self, path: &str) -> Option<Value>;
     /// The coordinate of an index; `None` where no single one is meant.
     fn index(&self, axis: AxisId) -> Option<u64>;
+    /// The dtype that most parameters of the target are written in, as a document has it; `None` while it is read.
+    fn output_dtype(&self) -> Option<Value> {
+        None
+    }
     /// How many ranks there are along a rank axis; one by default.
     fn ranks(&self, _rank: RankId) -> u64 {
         1
@@ -257,6 +263,7 @@ impl Expr {
                 let coordinate = env.index(*axis).ok_or(EvalError::NoIndex(*axis))?;
                 Ok(Value::Int(i64::try_from(coordinate).unwrap_or(i64::MAX)))
             }
+            ExprKind::OutputDtype => Ok(env.output_dtype().unwrap_or(Value::Null)),
             ExprKind::Ranks(rank) => Ok(Value::Int(i64::try_from(env.ranks(*rank)).unwrap_or(i64::MAX))),
             ExprKind::Place(path) => Ok(env.place(path).unwrap_or(Value::Null)),
             ExprKind::Present(path) => Ok(Value::Bool(env.place(path).is_some_and(|v| v != Value::Null))),
@@ -368,6 +375,7 @@ impl Expr {
             | ExprKind::Known(_)
             | ExprKind::Index(_)
             | ExprKind::Ranks(_)
+            | ExprKind::OutputDtype
             | ExprKind::Place(_)
             | ExprKind::Present(_) => {}
         }

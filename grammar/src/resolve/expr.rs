@@ -56,6 +56,7 @@ impl<'a> Resolver<'a> {
             "true" => return Some(ExprKind::Literal(Value::Bool(true))),
             "false" => return Some(ExprKind::Literal(Value::Bool(false))),
             "null" => return Some(ExprKind::Literal(Value::Null)),
+            "output.dtype" => return Some(ExprKind::OutputDtype),
             _ => {}
         }
         let word = Ident { text: text.to_owned(), span };

@@ -88,7 +88,7 @@ impl<'a> Plan<'a> {
         let mut planned = tensors::plan_tensors(binding, options, &mut diagnostics);
         let mut notes = binding.notes().to_vec();
         if torch {
-            let state = documents::plan_state(binding, &mut notes, &mut diagnostics);
+            let state = documents::plan_state(binding, planned.main_dtype(), &mut notes, &mut diagnostics);
             notes.append(&mut planned.notes);
             return Plan::of_ranks(binding, planned, &state, notes, diagnostics);
         }

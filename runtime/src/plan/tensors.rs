@@ -25,6 +25,18 @@ pub(super) struct Planned<'a> {
     pub(super) notes: Vec<String>,
 }
 
+impl Planned<'_> {
+    /// The dtype of most elements.
+    pub(super) fn main_dtype(&self) -> Option<DType> {
+        let mut elements: BTreeMap<&str, (u64, DType)> = BTreeMap::new();
+        for target in &self.targets {
+            let count = elements.entry(target.dtype.name()).or_insert((0, target.dtype));
+            count.0 = count.0.saturating_add(target.shape.iter().fold(1, |n, size| n.saturating_mul(*size)));
+        }
+        elements.into_values().max_by_key(|(count, _)| *count).map(|(_, dtype)| dtype)
+    }
+}
+
 /// A target, and what orders it among all.
 pub(super) struct Target<'a> {
     /// The number of the first stored tensor it is made of.
@@ -113,8 +125,13 @@ pub(super) fn plan_tensors<'a>(
         check_used(binding, &targets, diagnostics);
     }
     let notes = notes(binding, options, &targets);
-    if binding.mapping.side(binding.to()).format == Format::Torch {
+    let torch = binding.mapping.side(binding.to()).format == Format::Torch;
+    if torch {
         plan_ties(binding, &ranks, &mut targets);
+    }
+    // The order of the ranks' files says nothing of the model's.
+    let pieces = binding.checkpoint.ranks().len() > 1 || binding.ranks.counts.iter().any(|n| *n > 1);
+    if torch || pieces {
         targets.sort_by(|a, b| a.place.cmp(&b.place));
     } else {
         targets.sort_by_key(|t| t.order);
