@@ -162,15 +162,18 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
     }
 }
 
-/// The place of each rule among the parameters of a rank's file: rules whose names have the same beginning up to their
-/// first number stand together, number by number, as a model's layers do.
-pub(super) fn scope_of(rules: &[Rule], number: usize, to: grammar::SideId) -> usize {
-    let beginning = |rule: &Rule| -> Option<Vec<Part>> {
-        let parts = &rule.sides[to.index()].first()?.stored.first()?.name.parts;
-        let index = parts.iter().position(|part| matches!(part, Part::Index(_)))?;
-        Some(parts[..=index].to_vec())
+/// The scopes that a rule stands in, outermost first, each by its first rule: rules in a row whose names have the same
+/// beginning up to a number stand together, number by number, as a model's layers do, and a layer's experts.
+pub(super) fn scopes_of(rules: &[Rule], number: usize, to: grammar::SideId) -> Vec<usize> {
+    let parts = |rule: &Rule| -> Option<Vec<Part>> {
+        Some(rule.sides[to.index()].first()?.stored.first()?.name.parts.clone())
     };
-    let Some(own) = beginning(&rules[number]) else { return number };
-    let before = rules[..number].iter().rposition(|rule| beginning(rule).as_ref() != Some(&own));
-    before.map_or(0, |at| at + 1)
+    let Some(own) = parts(&rules[number]) else { return Vec::new() };
+    let ends =
+        own.iter().enumerate().filter(|(_, part)| matches!(part, Part::Index(_))).map(|(at, _)| at + 1);
+    let first = |end: usize| {
+        let same = |rule: &Rule| parts(rule).is_some_and(|parts| parts.get(..end) == own.get(..end));
+        rules[..number].iter().rposition(|rule| !same(rule)).map_or(0, |at| at + 1)
+    };
+    ends.map(first).collect()
 }

@@ -8,7 +8,7 @@ use transship_grammar as grammar;
 use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Format, RankId, Rule};
 
 use super::pieces::{Instance, LayoutSizes, StoredPart};
-use super::ranks::{Home, TargetRanks, scope_of};
+use super::ranks::{Home, TargetRanks, scopes_of};
 use super::{Check, PlanOptions, Source};
 use crate::bind::{Binding, Key, full_name, is_in_roots, is_renaming, sorted_key, split_over};
 use crate::engine::{Content, Convert, Fill, Region, StridedCopy, TargetTensor, row_major};
@@ -55,10 +55,8 @@ pub(super) struct Target<'a> {
 pub(super) struct Place {
     file: usize,
     chunk: Vec<u64>,
-    scope: usize,
-    key: Vec<u64>,
-    rule: usize,
-    entry: usize,
+    /// By turns the first rule of a scope and the coordinate there, then the rule, then the entry.
+    path: Vec<u64>,
 }
 
 impl Place {
@@ -67,20 +65,18 @@ impl Place {
         let template = &instance.entry.stored[0].name;
         let at = |axis| instance.key.iter().find(|(a, _)| *a == axis).map_or(0, |(_, at)| *at);
         let entries = &instance.rule.sides[binding.to().index()];
-        Place {
-            file: home.file,
-            chunk: chunk_of(binding, home),
-            scope: scope_of(&binding.mapping.rules, instance.number, binding.to()),
-            key: template.indices().take(1).map(|index| at(index.axis)).collect(),
-            rule: instance.number,
-            entry: entries.iter().position(|entry| std::ptr::eq(entry, instance.entry)).unwrap_or(0),
-        }
+        let scopes = scopes_of(&binding.mapping.rules, instance.number, binding.to());
+        let indices = template.indices().map(|index| at(index.axis));
+        let mut path: Vec<u64> =
+            scopes.iter().zip(indices).flat_map(|(scope, at)| [*scope as u64, at]).collect();
+        let entry = entries.iter().position(|entry| std::ptr::eq(entry, instance.entry)).unwrap_or(0);
+        path.extend([instance.number as u64, entry as u64]);
+        Place { file: home.file, chunk: chunk_of(binding, home), path }
     }
 
     /// After everything else in a file.
     fn last(binding: &Binding<'_>, home: &Home) -> Place {
-        let scope = binding.mapping.rules.len();
-        Place { file: home.file, chunk: chunk_of(binding, home), scope, ..Place::default() }
+        Place { file: home.file, chunk: chunk_of(binding, home), path: vec![u64::MAX] }
     }
 }
 
@@ -218,7 +214,7 @@ fn plan_renaming<'a>(
         let contents = vec![Content::Copy { copy, source: binding.checkpoint.bytes(tensor), convert }];
         targets.push(Target {
             order: claim.tensor,
-            place: Place { scope: number, key: vec![claim.tensor as u64], rule: number, ..Place::default() },
+            place: Place { path: vec![number as u64, claim.tensor as u64], ..Place::default() },
             home: None,
             of: (number, sorted_key(&claim.captures)),
             tensor: TargetTensor { name, dtype, shape: tensor.shape.clone(), contents },
@@ -384,7 +380,7 @@ fn plan_emitted<'a>(
         };
         targets.push(Target {
             order: usize::MAX,
-            place: Place { scope: usize::MAX, ..Place::default() },
+            place: Place { path: vec![u64::MAX], ..Place::default() },
             home: None,
             of: (usize::MAX, key.clone()),
             tensor: TargetTensor { name, dtype, shape, contents },
