@@ -117,8 +117,7 @@ impl<'a> Instance<'_, 'a> {
         let homes = match self.ranks.homes(&to.name, self.rule.on, self.key) {
             Ok(homes) => homes,
             Err(diagnostic) => {
-                diagnostics
-                    .push(diagnostic.note(format!("for `{}`", binding.mapping.display_template(&to.name))));
+                diagnostics.push(diagnostic);
                 return None;
             }
         };

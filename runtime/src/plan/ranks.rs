@@ -112,7 +112,7 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
         let mut numbers = Vec::new();
         for rank in &index.ranks {
             let count = self.count(*rank);
-            if len % count != 0 {
+            if !len.is_multiple_of(count) {
                 let name = &self.binding.mapping.axis(index.axis).name;
                 return Err(self.uneven(name, len, *rank, None));
             }
