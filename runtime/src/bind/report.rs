@@ -42,7 +42,8 @@ impl Binding<'_> {
             for (entry_number, entry) in rule.sides[self.from.index()].iter().enumerate() {
                 // In another era an index can be in memory, where the name does not have it.
                 let found = |key: &Key, way: &grammar::Stored| {
-                    let own = |(axis, _): &&(grammar::AxisId, u64)| way.name.indices().any(|i| i.axis == *axis);
+                    let own =
+                        |(axis, _): &&(grammar::AxisId, u64)| way.name.indices().any(|i| i.axis == *axis);
                     let key = key.iter().filter(own).copied().collect();
                     self.claims.entries.contains_key(&(rule_number, entry_number, key))
                 };
