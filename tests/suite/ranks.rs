@@ -181,7 +181,7 @@ fn one_rank_is_given_alone() {
 }
 
 /// Two ranks of a checkpoint made to order; `change` is made to the second one.
-fn two_ranks(keys: &[&str], change: Py) -> Workplace {
+fn two_ranks(keys: &[&str], change: &Py) -> Workplace {
     let workplace = Workplace::new();
     for rank in 0..2 {
         let (file, mut root) = MegatronGpt2::tiny().build();
@@ -200,14 +200,14 @@ fn two_ranks(keys: &[&str], change: Py) -> Workplace {
 
 #[test]
 fn ranks_of_different_runs() {
-    let iteration = two_ranks(&["iteration"], Py::Int(90));
+    let iteration = two_ranks(&["iteration"], &Py::Int(90));
     insta::assert_snapshot!("ranks_of_two_iterations", fails(&iteration, &["@ckpt"]));
-    let heads = two_ranks(&["args", "num_attention_heads"], Py::Int(6));
+    let heads = two_ranks(&["args", "num_attention_heads"], &Py::Int(6));
     insta::assert_snapshot!("ranks_with_other_arguments", fails(&heads, &["@ckpt"]));
     // Read by expressions alone, and `args` as a whole by one that asks whether it is there.
-    let vocabulary = two_ranks(&["args", "padded_vocab_size"], Py::Int(140));
+    let vocabulary = two_ranks(&["args", "padded_vocab_size"], &Py::Int(140));
     insta::assert_snapshot!("ranks_with_other_vocabularies", fails(&vocabulary, &["@ckpt"]));
-    let arguments = two_ranks(&["args"], Py::None);
+    let arguments = two_ranks(&["args"], &Py::None);
     insta::assert_snapshot!("ranks_with_and_without_arguments", fails(&arguments, &["@ckpt"]));
 }
 
