@@ -14,10 +14,10 @@ use super::iteration::Iteration;
 use super::ranks::{RankName, check_grid};
 
 /// Where Megatron-LM notes the latest iteration.
-const TRACKER: &str = "latest_checkpointed_iteration.txt";
+pub(crate) const TRACKER: &str = "latest_checkpointed_iteration.txt";
 
 /// Names of the file with the model. `optim.pt` and `distrib_optim.pt` have the optimizer's state only.
-const MODEL_FILES: [&str; 2] = ["model_optim_rng.pt", "model_rng.pt"];
+pub(crate) const MODEL_FILES: [&str; 2] = ["model_optim_rng.pt", "model_rng.pt"];
 
 /// Files of the optimizer's state. With the distributed optimizer of 2022 there are ranks that hold no other.
 const OPTIMIZER_FILES: [&str; 2] = ["optim.pt", "distrib_optim.pt"];
