@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::distributed::METADATA;
+use super::distributed::{DistributedError, METADATA};
 use super::error::{OpenCause, OpenError, listed};
 use super::folder::names;
 use super::iteration::Iteration;
@@ -75,9 +75,7 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
         return Ok(Found::Distributed(path.to_owned()));
     }
     if names.iter().any(|n| n.ends_with(".distcp")) {
-        let kind = "a distributed checkpoint whose .metadata, which says where each tensor lies, is missing";
-        let instead = "fetch it into the same directory";
-        return wrong(OpenCause::Kind { kind, instead });
+        return wrong(DistributedError::NoMetadata.into());
     }
     if has("metadata.json") && names.iter().any(|n| path.join(n).join(".zarray").exists()) {
         let kind = "a zarr checkpoint";

@@ -17,9 +17,10 @@ use std::path::{Component, Path};
 
 use crate::archive::Archive;
 use crate::document::{Key, Map, Value};
+use crate::pickle;
 use crate::storage::Region;
 use crate::tensor::{Chunk, Contents, Storage, StorageId, Tensor};
-use crate::torch;
+use crate::torch::{self, TorchError};
 
 use coverage::{Extent, Fault, check_coverage};
 pub use error::DistributedError;
@@ -45,7 +46,10 @@ const OTHERS: [&str; 4] = ["optimizer.", "chained_", "rng_state", "rerun_state_m
 pub(super) fn open(path: &Path, folder: &Path) -> Result<Checkpoint, OpenError> {
     let file = folder.join(METADATA);
     let region = Region::map_path(&file).map_err(|e| OpenError::at(&file, e))?;
-    let metadata = metadata::read(region.bytes()).map_err(|e| OpenError::at(&file, e))?;
+    let pickle = pickle::read(region.bytes(), 0).map_err(|source| {
+        OpenError::at(&file, TorchError::Pickle { place: "the list of tensors".to_owned(), source })
+    })?;
+    let metadata = metadata::read(&pickle).map_err(|e| OpenError::at(&file, e))?;
     let contents = Contents::empty();
     let mut reader = Reader { folder, files: HashMap::new(), contents, metadata: &metadata };
     for (name, tensor) in &metadata.tensors {
