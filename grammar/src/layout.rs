@@ -92,6 +92,11 @@ impl Sum {
         let key = self.key();
         (arm.pad || key.len() > 1).then(|| (key, arm.label.clone()))
     }
+
+    /// In a sum with one real arm the label does what a role does: `(rows: vocab | pad: _)` and `rows:vocab`.
+    fn role(&self, arm: &Arm) -> Option<String> {
+        (!arm.pad && self.real_arms().count() == 1).then(|| arm.label.clone())
+    }
 }
 
 /// Labels that single out a box: for each sum, known by its set of labels, the one chosen.
@@ -106,9 +111,21 @@ pub struct Box {
     pub axes: Vec<BoxAxis>,
     /// Where it starts along each stored dimension.
     pub starts: Vec<u64>,
-    /// Whether it is padding. It then starts at the first row of padding; the rows are none of its axes, and
-    /// [`Sizes::pad`] says how many there are.
-    pub pad: bool,
+    /// The rows of padding, where it is padding, for each dimension; they are none of its axes.
+    pub pads: Vec<Padding>,
+}
+
+/// Rows of padding in a box. The box starts at the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Padding {
+    /// The stored dimension they are in.
+    pub dim: usize,
+    /// How many rows of the padding lie before these, on other ranks.
+    pub from: u64,
+    /// How many there are.
+    pub len: u64,
+    /// How far one row is from the next along the dimension.
+    pub step: u64,
 }
 
 /// An axis of a box.
@@ -116,6 +133,8 @@ pub struct Box {
 pub struct BoxAxis {
     /// The axis, its role and the rest of what the layout says of it.
     pub axis: AxisUse,
+    /// The first coordinate; 0 but where ranks or chunks hold a part of the axis.
+    pub from: u64,
     /// How many coordinates.
     pub len: u64,
     /// The stored dimension it is a factor of.
@@ -135,12 +154,21 @@ pub struct SymbolicBox {
     pub pad: bool,
 }
 
-/// Sizes for the axes of a layout. Sizes are in elements; `None` where a size is not known.
+/// Sizes for the axes of a layout, and which part of it is meant. Sizes are in elements; `None` where a size is not
+/// known.
 pub trait Sizes {
     /// The number of coordinates of an axis.
     fn axis(&self, axis: &AxisUse) -> Option<u64>;
     /// The size of the padding arm of a stored dimension, which has one at most.
     fn pad(&self, dim: usize) -> u64;
+    /// The number of a rank along a rank axis, and how many there are.
+    fn rank(&self, _rank: RankId) -> (u64, u64) {
+        (0, 1)
+    }
+    /// The first and one past the last element of a dimension that are meant, where a chunk holds only these.
+    fn window(&self, _dim: usize) -> Option<(u64, u64)> {
+        None
+    }
 }
 
 impl Layout {
@@ -169,17 +197,8 @@ impl Layout {
     /// The boxes, sizes left open.
     #[must_use]
     pub fn symbolic_boxes(&self) -> Vec<SymbolicBox> {
-        let all = self
-            .dims
-            .iter()
-            .fold(vec![Partial::default()], |acc, dim| cross(&acc, &dim.distribute(&mut |_| 1).1));
-        all.into_iter()
-            .map(|p| SymbolicBox {
-                labels: p.labels,
-                axes: p.axes.into_iter().map(|(axis, ..)| axis).collect(),
-                pad: p.pad,
-            })
-            .collect()
+        let one = SymbolicBox { labels: Labels::new(), axes: Vec::new(), pad: false };
+        self.dims.iter().fold(vec![one], |all, dim| cross(&all, &dim.distribute()))
     }
 
     /// The stored shape; `None` where a size is not known or the product overflows.
@@ -188,31 +207,11 @@ impl Layout {
         self.dims.iter().enumerate().map(|(dim, factor)| factor.len(sizes, dim)).collect()
     }
 
-    /// The boxes for given sizes; `None` where a size is not known or overflows.
+    /// The boxes of the part that `sizes` means, the whole by default; `None` where a size is not known or
+    /// overflows.
     #[must_use]
     pub fn boxes(&self, sizes: &dyn Sizes) -> Option<Vec<Box>> {
-        let mut all = vec![Box { labels: Labels::new(), axes: Vec::new(), starts: Vec::new(), pad: false }];
-        for (dim, factor) in self.dims.iter().enumerate() {
-            factor.len(sizes, dim)?;
-            let mut size = |f: &Factor| f.len(sizes, dim).unwrap_or(0);
-            let (_, parts) = factor.distribute(&mut size);
-            let mut next = Vec::with_capacity(all.len() * parts.len());
-            for b in &all {
-                for part in &parts {
-                    let mut b = b.clone();
-                    b.labels.extend(part.labels.clone());
-                    b.pad |= part.pad;
-                    b.starts.push(part.start);
-                    for (axis, step) in &part.axes {
-                        let len = sizes.axis(axis)?;
-                        b.axes.push(BoxAxis { axis: axis.clone(), len, dim, step: *step });
-                    }
-                    next.push(b);
-                }
-            }
-            all = next;
-        }
-        Some(all)
+        self.place(sizes).ok().map(|placed| placed.boxes)
     }
 }
 
@@ -283,35 +282,26 @@ impl Factor {
         }
     }
 
-    /// Distributes over sums. Returns the size of this factor and its parts, steps in units of the factor.
-    fn distribute(&self, len: &mut dyn FnMut(&Factor) -> u64) -> (u64, Vec<Partial>) {
+    /// Distributes over sums.
+    fn distribute(&self) -> Vec<SymbolicBox> {
+        let one = |axes, pad| SymbolicBox { labels: Labels::new(), axes, pad };
         match self {
-            Factor::Axis(axis) => {
-                let part = Partial { axes: vec![(axis.clone(), 1)], ..Partial::default() };
-                (len(self), vec![part])
-            }
-            Factor::Product(factors, _) => distribute_product(factors, len),
-            Factor::Unit => (1, vec![Partial::default()]),
+            Factor::Axis(axis) => vec![one(vec![axis.clone()], false)],
+            Factor::Product(factors, _) => distribute_product(factors),
+            Factor::Unit => vec![one(Vec::new(), false)],
             Factor::Sum(sum) => {
-                let total = len(self);
-                let mut start = 0u64;
-                let mut parts = Vec::new();
-                let real: u64 = sum.real_arms().map(|a| distribute_product(&a.factors, len).0).sum();
-                for arm in &sum.arms {
-                    let (arm_len, inner) = if arm.pad {
-                        (total.saturating_sub(real), vec![Partial { pad: true, ..Partial::default() }])
-                    } else {
-                        distribute_product(&arm.factors, len)
-                    };
-                    for mut part in inner {
+                let arms = sum.arms.iter().flat_map(|arm| {
+                    let inner =
+                        if arm.pad { vec![one(Vec::new(), true)] } else { distribute_product(&arm.factors) };
+                    inner.into_iter().map(move |mut part| {
                         part.labels.extend(sum.choice(arm));
-                        part.start = part.start.saturating_add(start);
-                        part.name_by_label(sum, arm);
-                        parts.push(part);
-                    }
-                    start = start.saturating_add(arm_len);
-                }
-                (total, parts)
+                        if let (Some(label), [axis]) = (sum.role(arm), part.axes.as_mut_slice()) {
+                            axis.role.get_or_insert(label);
+                        }
+                        part
+                    })
+                });
+                arms.collect()
             }
         }
     }
@@ -321,61 +311,29 @@ fn product_len(factors: &[Factor], sizes: &dyn Sizes, dim: usize) -> Option<u64>
     factors.iter().try_fold(1u64, |p, f| p.checked_mul(f.len(sizes, dim)?))
 }
 
-fn distribute_product(factors: &[Factor], len: &mut dyn FnMut(&Factor) -> u64) -> (u64, Vec<Partial>) {
-    let mut size = 1u64;
-    let mut parts = vec![Partial::default()];
-    for factor in factors.iter().rev() {
-        let (factor_len, inner) = factor.distribute(len);
-        let scaled: Vec<Partial> = inner.iter().map(|p| p.scaled(size)).collect();
-        parts = cross(&scaled, &parts);
-        size = size.saturating_mul(factor_len);
-    }
-    (size, parts)
-}
-
-/// A box in the making, along one stored dimension.
-#[derive(Clone, Debug, Default)]
-struct Partial {
-    labels: Labels,
-    axes: Vec<(AxisUse, u64)>,
-    start: u64,
-    pad: bool,
-}
-
-impl Partial {
-    fn scaled(&self, by: u64) -> Partial {
-        let mut part = self.clone();
-        part.start = part.start.saturating_mul(by);
-        part.axes.iter_mut().for_each(|(_, step)| *step = step.saturating_mul(by));
-        part
-    }
-
-    /// In a sum with one real arm the label does what a role does: `(rows: vocab | pad: _)` and `rows:vocab`.
-    fn name_by_label(&mut self, sum: &Sum, arm: &Arm) {
-        if arm.pad || sum.real_arms().count() > 1 {
-            return;
-        }
-        if let [(axis, _)] = self.axes.as_mut_slice() {
-            axis.role.get_or_insert_with(|| arm.label.clone());
-        }
-    }
+fn distribute_product(factors: &[Factor]) -> Vec<SymbolicBox> {
+    let one = SymbolicBox { labels: Labels::new(), axes: Vec::new(), pad: false };
+    factors.iter().fold(vec![one], |all, factor| cross(&all, &factor.distribute()))
 }
 
 /// All combinations of parts of two factors, the first outermost.
-fn cross(outer: &[Partial], inner: &[Partial]) -> Vec<Partial> {
-    let mut all = Vec::with_capacity(outer.len() * inner.len());
+fn cross(outer: &[SymbolicBox], inner: &[SymbolicBox]) -> Vec<SymbolicBox> {
+    let mut all = Vec::with_capacity(outer.len().saturating_mul(inner.len()));
     for a in outer {
         for b in inner {
             let mut part = a.clone();
             part.labels.extend(b.labels.clone());
             part.axes.extend(b.axes.iter().cloned());
-            part.start = part.start.saturating_add(b.start);
             part.pad |= b.pad;
             all.push(part);
         }
     }
     all
 }
+
+mod place;
+
+pub use place::{Placed, Unplaced};
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ mod format;
 mod layout;
 mod mapping;
 mod parse;
+mod reflect;
 mod render;
 mod resolve;
 mod size;
@@ -23,7 +24,10 @@ mod value;
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
 pub use format::format;
-pub use layout::{Arm, AxisUse, Box as LayoutBox, BoxAxis, Factor, Labels, Layout, Sizes, Sum, SymbolicBox};
+pub use layout::{
+    Arm, AxisUse, Box as LayoutBox, BoxAxis, Factor, Labels, Layout, Padding, Placed, Sizes, Sum,
+    SymbolicBox, Unplaced,
+};
 pub use mapping::{
     Affine, Axis, AxisId, Choice, ChoiceId, Config, Direction, Document, Drop, Emit, EmitValue, Entry,
     Equation, Field, FieldId, Fill, Format, Guard, Mapping, Note, Rank, RankEnd, RankId, Replicas, Require,

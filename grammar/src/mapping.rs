@@ -4,7 +4,7 @@ use crate::layout::{Arm, Factor, Layout};
 use crate::size::{Size, Symbol};
 use crate::source::{Source, Span};
 use crate::template::Template;
-use crate::value::{Expr, Pattern, Value};
+use crate::value::{Expr, ExprKind, Pattern, Value};
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
@@ -93,6 +93,8 @@ pub struct Mapping {
     pub emits: Vec<Emit>,
     /// Parameters that are copies of others.
     pub ties: Vec<Tie>,
+    /// Whether both sides are one, which is split over other ranks: parameters keep the names they have.
+    pub reflected: bool,
     /// Parts that parse and check, but that this version cannot execute: what, and where.
     pub not_executable: Vec<(String, Span)>,
 }
@@ -112,6 +114,9 @@ pub struct Side {
     pub format: Format,
     /// Names that a checkpoint of this side has; of each group of alternatives it has one.
     pub detect: Vec<Vec<Template>>,
+    /// Names that are dictionaries of their own in a torch file, below the first root. Other names are keys with
+    /// dots in them.
+    pub nested: Vec<Template>,
 }
 
 /// How a side's checkpoints are written.
@@ -508,6 +513,8 @@ pub struct Tie {
     pub alias: Template,
     /// What it is a copy of; a parameter of some rule.
     pub of: Template,
+    /// The ranks it is written on, where there are several; it is not written otherwise.
+    pub on: Option<(RankId, RankEnd)>,
     /// Where it is written.
     pub span: Span,
 }
@@ -523,6 +530,37 @@ impl Mapping {
     #[must_use]
     pub fn axis(&self, id: AxisId) -> &Axis {
         &self.axes[id.index()]
+    }
+
+    /// The rank axes of a side, in the order in which they are declared.
+    pub fn ranks_of(&self, side: SideId) -> impl Iterator<Item = RankId> + '_ {
+        let all = self.ranks.iter().enumerate().filter(move |(_, rank)| rank.side == side);
+        all.map(|(at, _)| RankId::from_index(at))
+    }
+
+    /// Places that the mapping's expressions look at, in whichever side's documents; each once, in order.
+    #[must_use]
+    pub fn places_in_expressions(&self) -> Vec<String> {
+        let config = &self.config;
+        let fields = config.fields.iter().flat_map(|f| f.computed.iter().chain(&f.default));
+        let conditions = config.notes.iter().flat_map(|note| &note.condition);
+        let all = fields
+            .chain(self.ranks.iter().flat_map(|rank| &rank.default))
+            .chain(self.choices.iter().map(|choice| &choice.on))
+            .chain(config.writes.iter().map(|write| &write.value))
+            .chain(config.requires.iter().map(|require| &require.condition))
+            .chain(conditions);
+        let mut places = Vec::new();
+        for expr in all {
+            expr.visit(&mut |e| {
+                if let ExprKind::Place(place) | ExprKind::Present(place) = &e.kind
+                    && !places.contains(place)
+                {
+                    places.push(place.clone());
+                }
+            });
+        }
+        places
     }
 
     /// A config value.

@@ -103,6 +103,8 @@ impl Array {
             strides: self.strides.clone(),
             offset: self.offset,
             storage: crate::tensor::StorageId(storage),
+            rank: 0,
+            chunk: None,
         }
     }
 }

@@ -26,14 +26,16 @@ mod torch;
 pub use archive::{ArchiveError, Packing};
 pub use array::{Array, ArrayError};
 pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, side_marks};
-pub use checkpoint::{Checkpoint, Format, FormatKind, OpenCause, OpenError, OpenOptions};
+pub use checkpoint::{
+    Checkpoint, Format, FormatKind, Iteration, IterationError, OpenCause, OpenError, OpenOptions, RankFile,
+};
 pub use convert::{ConvertError, ConvertOptions, convert};
 pub use document::{Key, Map, Object, Value};
 pub use dtype::DType;
 pub use pickle::{PickleError, PickleErrorKind};
 pub use plan::{Plan, PlanOptions, Source};
 pub use safetensors::SafetensorsError;
-pub use tensor::{Storage, StorageId, Tensor, Unsupported};
+pub use tensor::{Chunk, Storage, StorageId, Tensor, Unsupported};
 pub use torch::TorchError;
 
 #[cfg(feature = "derive")]

@@ -132,7 +132,16 @@ pub(crate) fn read(region: &Region, file: &str, contents: &mut Contents) -> Resu
             tensors: vec![contents.tensors.len()],
             region: part,
         });
-        contents.tensors.push(Tensor { name, dtype, shape, strides, offset: 0, storage });
+        contents.tensors.push(Tensor {
+            name,
+            dtype,
+            shape,
+            strides,
+            offset: 0,
+            storage,
+            rank: 0,
+            chunk: None,
+        });
     }
     Ok(())
 }

@@ -36,6 +36,19 @@ pub struct Tensor {
     pub offset: u64,
     /// The storage the elements lie in, possibly with other tensors.
     pub storage: StorageId,
+    /// The rank whose file it is from: a position in [`Checkpoint::ranks`](crate::Checkpoint::ranks).
+    pub rank: usize,
+    /// Which part of a larger tensor it is, where the file itself says so.
+    pub chunk: Option<Chunk>,
+}
+
+/// The place of a tensor in a larger one, as distributed checkpoints state it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Shape of the larger tensor.
+    pub shape: Vec<u64>,
+    /// Where the part starts along each of its dimensions, in elements.
+    pub offsets: Vec<u64>,
 }
 
 impl Tensor {

@@ -186,21 +186,6 @@ fn naive_decode_product(factors: &[Factor], sizes: &TestSizes, dim: usize, at: u
     }
 }
 
-/// How far apart two rows of padding of a dimension are, if it has padding.
-fn pad_step(factor: &Factor, sizes: &TestSizes, dim: usize) -> Option<u64> {
-    let product = |factors: &[Factor]| {
-        let at = factors.iter().position(|f| pad_step(f, sizes, dim).is_some())?;
-        let inner: u64 = factors[at + 1..].iter().map(|f| naive_len(f, sizes, dim)).product();
-        pad_step(&factors[at], sizes, dim).map(|step| step * inner)
-    };
-    match factor {
-        Factor::Unit | Factor::Axis(_) => None,
-        Factor::Product(factors, _) => product(factors),
-        Factor::Sum(sum) if sum.arms.iter().any(|a| a.pad) => Some(1),
-        Factor::Sum(sum) => sum.arms.iter().find_map(|a| product(&a.factors)),
-    }
-}
-
 /// All tuples below the given lengths, the last one fastest.
 fn tuples(lens: &[u64]) -> Vec<Vec<u64>> {
     lens.iter().fold(vec![Vec::new()], |all, len| {
@@ -211,33 +196,53 @@ fn tuples(lens: &[u64]) -> Vec<Vec<u64>> {
 // ------------------------------------------------------------------ what boxes say
 
 /// The elements of a box and where each is stored.
-fn elements_of(b: &Box, layout: &Layout, sizes: &TestSizes) -> Vec<(Vec<u64>, Element)> {
-    let padded: Vec<usize> = (0..layout.dims.len()).filter(|dim| is_padding_in(b, layout, *dim)).collect();
+fn elements_of(b: &Box) -> Vec<(Vec<u64>, Element)> {
     let mut lens: Vec<u64> = b.axes.iter().map(|a| a.len).collect();
-    lens.extend(padded.iter().map(|dim| sizes.pads[dim]));
+    lens.extend(b.pads.iter().map(|pad| pad.len));
     let element = |tuple: Vec<u64>| {
         let (coordinates, rows) = tuple.split_at(b.axes.len());
         let mut position = b.starts.clone();
         for (axis, at) in b.axes.iter().zip(coordinates) {
             position[axis.dim] += axis.step * at;
         }
-        for (dim, row) in padded.iter().zip(rows) {
-            position[*dim] += pad_step(&layout.dims[*dim], sizes, *dim).unwrap() * row;
+        for (pad, row) in b.pads.iter().zip(rows) {
+            position[pad.dim] += pad.step * row;
         }
-        let named = |(axis, at): (&BoxAxis, &u64)| (axis.axis.axis, axis.axis.role.clone(), *at);
+        let named = |(axis, at): (&BoxAxis, &u64)| (axis.axis.axis, axis.axis.role.clone(), axis.from + *at);
         let coordinates = b.axes.iter().zip(coordinates).map(named).collect();
-        let pads = padded.iter().copied().zip(rows.iter().copied()).collect();
+        let pads = b.pads.iter().zip(rows).map(|(pad, row)| (pad.dim, pad.from + row)).collect();
         (position, Element { labels: b.labels.clone(), coordinates, pads })
     };
     tuples(&lens).into_iter().map(element).collect()
 }
 
-/// Whether the box chooses the padding arm of a stored dimension.
-fn is_padding_in(b: &Box, layout: &Layout, dim: usize) -> bool {
-    layout.dims[dim].padding().is_some_and(|sum| {
-        let pad = sum.arms.iter().find(|a| a.pad).unwrap();
-        b.labels.get(&sum.key()) == Some(&pad.label)
-    })
+/// Sizes with a part of each dimension.
+struct Windowed<'t> {
+    sizes: &'t TestSizes,
+    windows: &'t [(u64, u64)],
+}
+
+impl Sizes for Windowed<'_> {
+    fn axis(&self, axis: &AxisUse) -> Option<u64> {
+        self.sizes.axis(axis)
+    }
+
+    fn pad(&self, dim: usize) -> u64 {
+        self.sizes.pad(dim)
+    }
+
+    fn window(&self, dim: usize) -> Option<(u64, u64)> {
+        Some(self.windows[dim])
+    }
+}
+
+/// A range of each stored dimension, within its length.
+fn windows(shape: &[u64], seed: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let range = |(len, (a, b)): (&u64, &(u64, u64))| {
+        let (a, b) = (a % (len + 1), b % (len + 1));
+        (a.min(b), a.max(b))
+    };
+    shape.iter().zip(seed.iter().cycle()).map(range).collect()
 }
 
 proptest! {
@@ -253,8 +258,8 @@ proptest! {
         let boxes = layout.boxes(&sizes).unwrap();
         let mut found: BTreeMap<Vec<u64>, Element> = BTreeMap::new();
         for b in &boxes {
-            for (position, element) in elements_of(b, &layout, &sizes) {
-                prop_assert_eq!(b.pad, !element.pads.is_empty());
+            for (position, element) in elements_of(b) {
+                prop_assert_eq!(!b.pads.is_empty(), !element.pads.is_empty());
                 prop_assert_eq!(found.insert(position.clone(), element), None, "covered twice: {:?}", position);
             }
         }
@@ -269,10 +274,38 @@ proptest! {
     }
 
     #[test]
+    fn a_window_holds_the_elements_that_the_whole_has_there(
+        (layout, sizes) in layout(),
+        seed in proptest::collection::vec((0..1000u64, 0..1000u64), 1..5),
+    ) {
+        let shape = layout.shape(&sizes).unwrap();
+        prop_assume!(shape.iter().product::<u64>() <= 20_000);
+        let windows = windows(&shape, &seed);
+        let part = Windowed { sizes: &sizes, windows: &windows };
+        let placed = layout.place(&part).unwrap();
+        let lens: Vec<u64> = windows.iter().map(|(from, to)| to - from).collect();
+        prop_assert_eq!(&placed.shape, &lens);
+        let mut found: BTreeMap<Vec<u64>, Element> = BTreeMap::new();
+        for b in &placed.boxes {
+            for (position, element) in elements_of(b) {
+                prop_assert_eq!(found.insert(position.clone(), element), None, "covered twice: {:?}", position);
+            }
+        }
+        for position in tuples(&lens) {
+            let mut expected = Element::default();
+            for (dim, factor) in layout.dims.iter().enumerate() {
+                naive_decode(factor, &sizes, dim, windows[dim].0 + position[dim], &mut expected);
+            }
+            prop_assert_eq!(found.remove(&position), Some(expected), "at {:?}", position);
+        }
+        prop_assert!(found.is_empty(), "outside of the window: {:?}", found);
+    }
+
+    #[test]
     fn boxes_with_sizes_and_without_are_the_same((layout, sizes) in layout()) {
         let with = layout.boxes(&sizes).unwrap().into_iter().map(|b| {
             let axes: Vec<AxisUse> = b.axes.into_iter().map(|a| a.axis).collect();
-            SymbolicBox { labels: b.labels, axes, pad: b.pad }
+            SymbolicBox { labels: b.labels, axes, pad: !b.pads.is_empty() }
         });
         prop_assert_eq!(with.collect::<Vec<SymbolicBox>>(), layout.symbolic_boxes());
     }

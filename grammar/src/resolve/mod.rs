@@ -87,6 +87,7 @@ impl<'a> Resolver<'a> {
             dtype: None,
             format: Format::Safetensors,
             detect: Vec::new(),
+            nested: Vec::new(),
         };
         let docs: Vec<&str> = source
             .text()
@@ -111,6 +112,7 @@ impl<'a> Resolver<'a> {
             drops: Vec::new(),
             emits: Vec::new(),
             ties: Vec::new(),
+            reflected: false,
             not_executable: Vec::new(),
         };
         Resolver {

@@ -3,15 +3,18 @@
 mod error;
 mod folder;
 mod format;
+mod iteration;
 mod locate;
 mod open;
+mod ranks;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use error::{OpenCause, OpenError};
 pub use format::{Format, FormatKind};
+pub use iteration::{Iteration, IterationError};
 
 use crate::Array;
 use crate::document::Value;
@@ -22,6 +25,21 @@ use crate::tensor::{Contents, Storage, Tensor, Unsupported};
 pub struct OpenOptions {
     /// Name of the member to read, where the file is a zip archive of several checkpoints.
     pub member: Option<String>,
+    /// Which iteration to read of a Megatron-LM directory that holds several; the latest if not given.
+    pub iteration: Option<Iteration>,
+}
+
+/// The file of one rank: of one process of a run that split the model.
+#[derive(Clone, Debug)]
+pub struct RankFile {
+    /// Name of its directory, `mp_rank_00_001`; empty where the checkpoint has no ranks.
+    pub name: String,
+    /// The numbers in that name, outermost first: tensor rank, then pipeline or expert rank, as there are several.
+    pub numbers: Vec<u64>,
+    /// The file, for messages.
+    pub file: String,
+    /// Its plain data.
+    pub documents: Value,
 }
 
 /// An opened checkpoint: tensors by name, and the plain data beside them. Tensor data is mapped, not read.
@@ -32,6 +50,7 @@ pub struct Checkpoint {
     format: Format,
     contents: Contents,
     by_name: HashMap<String, usize>,
+    ranks: Vec<RankFile>,
     other_ranks: Vec<String>,
 }
 
@@ -39,8 +58,8 @@ impl Checkpoint {
     /// Opens a file or directory.
     ///
     /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive;
-    /// Megatron-LM directories with one rank, at any level from the one of
-    /// `latest_checkpointed_iteration.txt` down; safetensors files; and Hugging Face directories. Formats are told
+    /// Megatron-LM directories, at any level from the one of `latest_checkpointed_iteration.txt` down, with
+    /// the files of all ranks; safetensors files; and Hugging Face directories. Formats are told
     /// apart by content. Names, shapes and plain data are read, tensor data is not, save that deflated members
     /// are inflated to an unlinked temporary file.
     ///
@@ -67,7 +86,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::open`], and where the member that `options` names is not there.
+    /// As [`Checkpoint::open`], and where the member or the iteration that `options` names is not there.
     pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
         open::open(path, options)
     }
@@ -82,14 +101,9 @@ impl Checkpoint {
                 documents: Value::Map(crate::document::Map::new()),
                 unsupported: Vec::new(),
             };
-            Checkpoint {
-                path: PathBuf::new(),
-                file: "the config".to_owned(),
-                format: Format { kind: FormatKind::Memory, member: None },
-                contents,
-                by_name: HashMap::new(),
-                other_ranks: Vec::new(),
-            }
+            let format = Format { kind: FormatKind::Memory, member: None };
+            Checkpoint::new(Path::new(""), "the config".to_owned(), format, contents)
+                .expect("bug: no tensors have no names in common")
         })
     }
 
@@ -118,14 +132,45 @@ impl Checkpoint {
         Checkpoint::new(Path::new(name), name.to_owned(), format, contents)
     }
 
-    fn new(path: &Path, file: String, format: Format, contents: Contents) -> Result<Checkpoint, OpenError> {
+    fn new(
+        path: &Path,
+        file: String,
+        format: Format,
+        mut contents: Contents,
+    ) -> Result<Checkpoint, OpenError> {
+        let documents = std::mem::replace(&mut contents.documents, Value::Null);
+        let only = RankFile { name: String::new(), numbers: Vec::new(), file: file.clone(), documents };
+        Checkpoint::of_ranks(path, file, format, contents, vec![only])
+    }
+
+    /// A checkpoint of the files of `ranks`, of which there is one at least. The documents of `contents` are left
+    /// out.
+    fn of_ranks(
+        path: &Path,
+        file: String,
+        format: Format,
+        contents: Contents,
+        ranks: Vec<RankFile>,
+    ) -> Result<Checkpoint, OpenError> {
         let mut by_name = HashMap::with_capacity(contents.tensors.len());
+        let mut seen = HashSet::with_capacity(contents.tensors.len());
         for (at, tensor) in contents.tensors.iter().enumerate() {
-            if by_name.insert(tensor.name.clone(), at).is_some() {
+            let once = seen.insert((tensor.rank, tensor.name.as_str()));
+            if !once && tensor.chunk.is_none() {
+                let file = ranks[tensor.rank].file.clone();
                 return Err(OpenError::new(file, OpenCause::SameName { name: tensor.name.clone() }));
             }
+            by_name.entry(tensor.name.clone()).or_insert(at);
         }
-        Ok(Checkpoint { path: path.to_owned(), file, format, contents, by_name, other_ranks: Vec::new() })
+        Ok(Checkpoint {
+            path: path.to_owned(),
+            file,
+            format,
+            contents,
+            by_name,
+            ranks,
+            other_ranks: Vec::new(),
+        })
     }
 
     /// What was opened.
@@ -135,7 +180,7 @@ impl Checkpoint {
     }
 
     /// The file that was read, with the member where it is inside an archive: `x.zip!release/…/model_optim_rng.pt`. For
-    /// the shards of an index, the index.
+    /// the shards of an index, the index; for several ranks, the directory that holds them.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
@@ -148,19 +193,26 @@ impl Checkpoint {
         &self.other_ranks
     }
 
+    /// The files of the ranks that the checkpoint was split over; one where it was not.
+    #[must_use]
+    pub fn ranks(&self) -> &[RankFile] {
+        &self.ranks
+    }
+
     /// What kind of file it is.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// All tensors that can be converted, in the order of the file.
+    /// All tensors that can be converted, in the order of the file; of several ranks one after the other. Tensors
+    /// of different ranks can have one name, as can the chunks of a larger tensor.
     #[must_use]
     pub fn tensors(&self) -> &[Tensor] {
         &self.contents.tensors
     }
 
-    /// The tensor called `name`.
+    /// The tensor called `name`; of several the first.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.by_name.get(name).map(|&at| &self.contents.tensors[at])
@@ -198,11 +250,11 @@ impl Checkpoint {
         self.storage(tensor).region.release(tensor.byte_range());
     }
 
-    /// The plain data: of a torch file its whole top-level value, with tensors by index; beside safetensors files a map
+    /// The plain data, of the first of several ranks: of a torch file its whole top-level value, with tensors by index; beside safetensors files a map
     /// of the configuration files by name (`config.json`, …).
     #[must_use]
     pub fn documents(&self) -> &Value {
-        &self.contents.documents
+        &self.ranks[0].documents
     }
 
     /// The value at a dotted path into the documents, as [`Value::lookup`] follows it: `args.num_layers`.

@@ -218,7 +218,16 @@ impl Walk<'_> {
                 let index = self.tensors.len();
                 self.storages.attach(*storage, index);
                 let (dtype, strides, offset, storage) = (*dtype, strides.clone(), *offset, *storage);
-                self.tensors.push(Tensor { name, dtype, shape, strides, offset, storage });
+                self.tensors.push(Tensor {
+                    name,
+                    dtype,
+                    shape,
+                    strides,
+                    offset,
+                    storage,
+                    rank: 0,
+                    chunk: None,
+                });
                 Ok(Value::Tensor(index))
             }
             Element::Unknown(dtype) => {
