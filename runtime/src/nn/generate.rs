@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(run(&[3, 4], 3, &[])?, [5, 6, 7]);
         assert_eq!(run(&[3, 4], 3, &[6])?, [5, 6]);
         assert_eq!(run(&[3, 4], 99, &[])?, [5, 6, 7, 8, 9, 0, 1], "the last of 8 positions gives one more");
-        assert_eq!(run(&[3, 4], 0, &[])?, []);
+        assert!(run(&[3, 4], 0, &[])?.is_empty());
         let mut told = Vec::new();
         let until = Until { tokens: 9, stop: Vec::new() };
         generate(&mut Counter { seen: Vec::new() }, &[0], &Sampling::default(), &until, |token| {
