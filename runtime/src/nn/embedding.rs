@@ -13,7 +13,7 @@ impl Embedding {
     ///
     /// # Errors
     /// Where it has other than two dimensions.
-    pub fn new(weight: Tensor) -> Result<Embedding> {
+    pub fn new(weight: &Tensor) -> Result<Embedding> {
         weight.dims2()?;
         Ok(Embedding { weight: weight.contiguous()? })
     }

@@ -21,7 +21,7 @@ impl Linear {
     ///
     /// # Errors
     /// Where the shapes do not go together.
-    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Linear> {
+    pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Linear> {
         Linear::ordered(weight, Order::InOut, bias)
     }
 
@@ -30,10 +30,10 @@ impl Linear {
     /// # Errors
     /// Where the shapes do not go together.
     pub fn tied(weight: &Tensor, bias: Option<Tensor>) -> Result<Linear> {
-        Linear::ordered(weight.clone(), Order::OutIn, bias)
+        Linear::ordered(weight, Order::OutIn, bias)
     }
 
-    fn ordered(weight: Tensor, order: Order, bias: Option<Tensor>) -> Result<Linear> {
+    fn ordered(weight: &Tensor, order: Order, bias: Option<Tensor>) -> Result<Linear> {
         let (outer, inner) = weight.dims2()?;
         let outputs = if order == Order::InOut { inner } else { outer };
         if let Some(bias) = &bias
@@ -106,7 +106,7 @@ mod tests {
         for (inputs, outputs) in [(5, 7), (6, 6), (40, 24)] {
             let weight = counted((inputs, outputs))?;
             let bias = counted((1, outputs))?.squeeze(0)?;
-            let plain = Linear::new(weight.clone(), Some(bias.clone()))?;
+            let plain = Linear::new(&weight, Some(bias.clone()))?;
             let tied = Linear::tied(&weight.t()?.contiguous()?, Some(bias.clone()))?;
             let x = counted((3, inputs))?;
             let w = weight.to_vec2::<f32>()?;
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn inputs_in_pieces_are_taken_too() -> Result<()> {
-        let layer = Linear::new(counted((4, 3))?, None)?;
+        let layer = Linear::new(&counted((4, 3))?, None)?;
         let x = counted((4, 2))?.t()?;
         let (view, copy) = (layer.forward(&x)?, layer.forward(&x.contiguous()?)?);
         assert_eq!(view.to_vec2::<f32>()?, copy.to_vec2::<f32>()?);
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_bias_of_another_width_is_refused() -> Result<()> {
         let error =
-            Linear::new(counted((4, 3))?, Some(counted((1, 4))?.squeeze(0)?)).expect_err("4 is not 3");
+            Linear::new(&counted((4, 3))?, Some(counted((1, 4))?.squeeze(0)?)).expect_err("4 is not 3");
         assert!(error.to_string().contains("a layer of 3 outputs has a bias of [4]"), "{error}");
         Ok(())
     }

@@ -178,10 +178,10 @@ mod tests {
             .collect::<Result<_>>()?;
         for routing in [Routing::Chosen, Routing::All] {
             let mlp = |(gate_up, down): &(Tensor, Tensor)| {
-                let (gate_up, down) = (Linear::new(gate_up.clone(), None)?, Linear::new(down.clone(), None)?);
+                let (gate_up, down) = (Linear::new(gate_up, None)?, Linear::new(down, None)?);
                 GatedMlp::new(gate_up, down, Activation::Silu)
             };
-            let router = Router::new(Linear::new(route.clone(), None)?, top, routing)?;
+            let router = Router::new(Linear::new(&route, None)?, top, routing)?;
             let experts = Experts::new(router, weights.iter().map(mlp).collect::<Result<_>>()?);
             let y = experts.forward(&x)?.flatten_to(1)?.to_vec2::<f32>()?;
             for (token, y) in x.flatten_to(1)?.to_vec2::<f32>()?.iter().zip(&y) {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn more_experts_than_there_are_cannot_be_chosen() -> Result<()> {
-        let router = Router::new(Linear::new(matrix(HIDDEN, 2, 1)?, None)?, 3, Routing::Chosen)?;
+        let router = Router::new(Linear::new(&matrix(HIDDEN, 2, 1)?, None)?, 3, Routing::Chosen)?;
         let error = router.route(&matrix(1, HIDDEN, 1)?).expect_err("2 are there").to_string();
         assert!(error.contains("3 of 2 experts cannot be chosen"), "{error}");
         Ok(())

@@ -28,7 +28,7 @@ impl Pointwise {
 
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
-    const DOUBLE_ROOT: f32 = 1.595_769_1;
+    const DOUBLE_ROOT: f32 = 1.595_769;
     x * sigmoid(DOUBLE_ROOT * (0.044_715 * x * x).mul_add(x, x))
 }
 
