@@ -1,6 +1,7 @@
 //! The checked form of a mapping: no sugar, no name to look up, no text to parse again.
 
 use crate::layout::{Arm, Factor, Layout};
+use crate::model::Model;
 use crate::size::{Size, Symbol};
 use crate::source::{Source, Span};
 use crate::template::Template;
@@ -25,6 +26,8 @@ macro_rules! ids {
         }
     )*};
 }
+
+pub(crate) use ids;
 
 ids! {
     /// Numbers [`Mapping::axes`].
@@ -93,6 +96,8 @@ pub struct Mapping {
     pub emits: Vec<Emit>,
     /// Parameters that are copies of others.
     pub ties: Vec<Tie>,
+    /// Forward passes.
+    pub models: Vec<Model>,
     /// Parts that parse and check, but that this version cannot execute: what, and where.
     pub not_executable: Vec<(String, Span)>,
 }

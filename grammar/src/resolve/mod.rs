@@ -111,6 +111,7 @@ impl<'a> Resolver<'a> {
             drops: Vec::new(),
             emits: Vec::new(),
             ties: Vec::new(),
+            models: Vec::new(),
             not_executable: Vec::new(),
         };
         Resolver {
