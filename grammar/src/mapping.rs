@@ -20,7 +20,9 @@ macro_rules! ids {
                 self.0 as usize
             }
 
-            pub(crate) fn from_index(index: usize) -> $name {
+            /// The one at a place in that list.
+            #[must_use]
+            pub fn from_index(index: usize) -> $name {
                 $name(u32::try_from(index).unwrap_or(u32::MAX))
             }
         }
