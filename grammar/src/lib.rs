@@ -12,6 +12,7 @@ mod diagnostic;
 mod format;
 mod layout;
 mod mapping;
+pub mod model;
 mod parse;
 mod reflect;
 mod render;

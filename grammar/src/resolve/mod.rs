@@ -113,6 +113,7 @@ impl<'a> Resolver<'a> {
             emits: Vec::new(),
             ties: Vec::new(),
             reflected: false,
+            models: Vec::new(),
             not_executable: Vec::new(),
         };
         Resolver {
