@@ -196,6 +196,6 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_the_known_ones() {
         let error = Activation::named("gelu_neu").expect_err("no such activation").to_string();
-        assert!(error.contains("`gelu_neu`; known are gelu, gelu_new"), "{error}");
+        assert!(error.contains("`gelu_neu`; known are gelu, gelu_python, gelu_new"), "{error}");
     }
 }

@@ -23,7 +23,7 @@ use candle_core as candle;
 pub use activation::Activation;
 pub use attention::{Attention, Mask, attention, join_heads, split_heads};
 pub use cache::KvCache;
-pub use candle::{DType, Device, Error, Result, Tensor};
+pub use candle::{D, DType, Device, Error, Result, Tensor};
 pub use embedding::Embedding;
 pub use generate::{Sampler, Sampling, Until, generate};
 pub use language::{CausalLm, LanguageModel, MaskedLm};
@@ -32,6 +32,7 @@ pub use mlp::{Experts, GatedMlp, Routed, Router, Routing};
 pub use norm::{LayerNorm, RmsNorm};
 pub use rotary::{Pairs, Rotary};
 pub use shapes::{
-    absent, join_last, last, permute_heads, positions, repeat_last, size, softmax, split, split_last, top_k,
+    absent, join_last, last, permute_heads, pick, positions, repeat_last, size, softmax, softmax_along, split,
+    split_last, split_within, top_k,
 };
 pub use weights::{RotaryOptions, Weights, load};

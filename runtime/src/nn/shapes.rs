@@ -32,6 +32,37 @@ pub fn split<const N: usize>(x: &Tensor, sizes: [usize; N]) -> Result<[Tensor; N
     <[Tensor; N]>::try_from(parts).map_err(|_| Error::Msg("parts were lost".to_owned()))
 }
 
+/// Parts of an axis inside the last dimension, which is `before * sizes * after`: each part `[… before*size*after]`.
+///
+/// # Errors
+/// Where the product is another.
+pub fn split_within<const N: usize>(
+    x: &Tensor,
+    before: usize,
+    sizes: [usize; N],
+    after: usize,
+) -> Result<[Tensor; N]> {
+    let whole = split_last(x, &[before, sizes.iter().sum(), after])?;
+    let mut start = 0;
+    let mut parts = Vec::with_capacity(N);
+    for size in sizes {
+        parts.push(join_last(&whole.narrow(D::Minus2, start, size)?, 3)?);
+        start += size;
+    }
+    <[Tensor; N]>::try_from(parts).map_err(|_| Error::Msg("parts were lost".to_owned()))
+}
+
+/// The first or the last coordinate along a dimension, which is gone after it.
+///
+/// # Errors
+/// Where there is none.
+pub fn pick(x: &Tensor, dim: usize, last: bool) -> Result<Tensor> {
+    match x.dim(dim)? {
+        0 => bail!("there is nothing to pick from"),
+        size => x.narrow(dim, if last { size - 1 } else { 0 }, 1)?.squeeze(dim),
+    }
+}
+
 /// The last dimension as several: `[… a*b]` to `[… a b]`.
 ///
 /// # Errors
@@ -97,6 +128,14 @@ pub fn positions(offset: usize, length: usize, device: &Device) -> Result<Tensor
 /// Of candle.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     candle_nn::ops::softmax_last_dim(&x.to_dtype(DType::F32)?.contiguous()?)?.to_dtype(x.dtype())
+}
+
+/// Softmax along any dimension, in f32.
+///
+/// # Errors
+/// Of candle.
+pub fn softmax_along(x: &Tensor, dim: usize) -> Result<Tensor> {
+    candle_nn::ops::softmax(&x.to_dtype(DType::F32)?, dim)?.to_dtype(x.dtype())
 }
 
 /// The `count` largest along the last dimension and where they are, of u32: largest first, of equal ones the first.

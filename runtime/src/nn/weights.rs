@@ -17,7 +17,7 @@ use transship_grammar as grammar;
 use grammar::model::{Model, Module, ModuleKind, ParameterId, ScopeId, Value, ValueKind};
 use grammar::{AxisId, KernelOrder};
 
-use super::{Embedding, LayerNorm, Linear, Pairs, RmsNorm, Rotary};
+use super::{Activation, Embedding, LayerNorm, Linear, Pairs, RmsNorm, Rotary};
 use crate::Checkpoint;
 use crate::bind::{BindOptions, Binding, Key, Scope, detect_side};
 use crate::engine::{PreparedTensor, Scratch, TargetTensor};
@@ -311,6 +311,18 @@ impl<'w, 'a> Weights<'w, 'a> {
         let field = self.loader.binding.mapping().field_named(name);
         let value = field.and_then(|field| self.loader.binding.value(field)?.as_number());
         value.ok_or_else(|| PortError::Config { name: name.to_owned() })
+    }
+
+    /// The activation that a config value names.
+    ///
+    /// # Errors
+    /// Where it is not known, or no activation has that name.
+    pub fn activation(&self, name: &str) -> Result<Activation, PortError> {
+        let field = self.loader.binding.mapping().field_named(name);
+        match field.and_then(|field| self.loader.binding.value(field)) {
+            Some(grammar::Value::Text(text)) => Ok(Activation::named(text)?),
+            _ => Err(PortError::Config { name: name.to_owned() }),
+        }
     }
 
     /// The coordinate of the innermost index called `axis`.
