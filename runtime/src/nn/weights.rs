@@ -384,8 +384,21 @@ impl<'w, 'a> Weights<'w, 'a> {
             });
         }
         let mut own = model.parameters.iter();
-        let at = own.position(|p| p.module.is_none() && p.scope == self.scope && p.name == name);
-        at.map(|at| (ParameterId::from_index(at), None)).ok_or_else(|| self.missing(name))
+        let at = own.position(|p| {
+            let module = p.module.map(|id| model.module(id));
+            match module {
+                None => p.scope == self.scope && p.name == name,
+                Some(module) => {
+                    let rest = name.strip_prefix(&module.name).and_then(|rest| rest.strip_prefix('.'));
+                    module.scope == self.scope && rest == Some(&p.name)
+                }
+            }
+        });
+        if let Some(at) = at {
+            return Ok((ParameterId::from_index(at), None));
+        }
+        let below = name.split_once('.').ok_or_else(|| self.missing(name))?;
+        self.scope(below.0)?.parameters(below.1)
     }
 
     fn required(&self, parameter: ParameterId) -> Result<Tensor, PortError> {
