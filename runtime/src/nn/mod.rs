@@ -30,8 +30,8 @@ pub use mlp::{Experts, GatedMlp, Routed, Router, Routing};
 pub use norm::{LayerNorm, RmsNorm};
 pub use rotary::{Pairs, Rotary};
 pub use shapes::{
-    absent, join_last, last, number, permute_heads, pick, positions, repeat_last, size, softmax, softmax_along, split,
-    split_last, split_within, top_k,
+    absent, join_last, last, number, permute_heads, pick, positions, repeat_last, size, softmax,
+    softmax_along, split, split_last, split_within, top_k,
 };
 pub use weights::{RotaryOptions, Weights, load};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 use transship_grammar::model::{
     Block, Carried, Dim, Scalar, ScalarOp, ScopeId, Statement, Value, ValueKind, VariableId,
@@ -23,6 +23,9 @@ pub(super) struct Body<'p, 'm> {
     names: HashMap<String, Option<VariableId>>,
     /// Fields of structs around this one that it is given.
     pub(super) borrowed: Vec<Borrowed>,
+    /// What comes before the statement that is being written, and the names it has for itself.
+    before: TokenStream,
+    own: Vec<String>,
     /// Whether it changes caches.
     pub(super) changes: bool,
     /// Whether it has to know the first token's position.
@@ -58,6 +61,8 @@ impl<'p, 'm> Body<'p, 'm> {
             places: HashMap::new(),
             names: names.into(),
             borrowed: Vec::new(),
+            before: TokenStream::new(),
+            own: Vec::new(),
             changes: false,
             reads_offset: false,
             reads_seq: false,
@@ -100,6 +105,27 @@ impl<'p, 'm> Body<'p, 'm> {
         }
         self.names.insert(name.clone(), None);
         ident(&name)
+    }
+
+    /// An operand that is a call on a call gets a name, so that lines stay readable.
+    pub(super) fn settle(&mut self, emitted: Emitted) -> Emitted {
+        if !emitted.is_nested() {
+            return emitted;
+        }
+        let name = self.fresh("h");
+        self.own.push(name.to_string());
+        let form = emitted.form;
+        let tensor = emitted.into_tensor();
+        self.before.extend(quote!(let #name = #tensor;));
+        Emitted::owned(quote!(#name), form)
+    }
+
+    /// What has to come before the expression that was written last.
+    pub(super) fn take_before(&mut self) -> TokenStream {
+        for name in self.own.drain(..) {
+            self.names.remove(&name);
+        }
+        std::mem::take(&mut self.before)
     }
 
     pub(super) fn read(&mut self, variable: VariableId) {
@@ -193,7 +219,7 @@ impl<'p, 'm> Body<'p, 'm> {
         let mut tokens = TokenStream::new();
         for (at, statement) in all.iter().enumerate() {
             let rest = &all[at + 1..];
-            tokens.extend(match statement {
+            let written = match statement {
                 Statement::Let { variable, value } => self.bind_value(*variable, value, rest)?,
                 Statement::Split { dim, parts, value } => self.split(*dim, parts, value, rest, after)?,
                 Statement::TopK { dim, count, values, indices, value } => {
@@ -203,12 +229,19 @@ impl<'p, 'm> Body<'p, 'm> {
                 Statement::For { scope, carried, captured, body, span } => {
                     self.repeat(*scope, carried, captured, body, *span)?
                 }
-            });
+            };
+            tokens.extend(self.take_before());
+            tokens.extend(written);
         }
         Ok(tokens)
     }
 
-    fn bind_value(&mut self, variable: VariableId, value: &'m Value, rest: &[Statement]) -> Emit<TokenStream> {
+    fn bind_value(
+        &mut self,
+        variable: VariableId,
+        value: &'m Value,
+        rest: &[Statement],
+    ) -> Emit<TokenStream> {
         if let Some(scalar) = self.scalar(value) {
             if let ValueKind::Variable(id) = &value.kind {
                 self.read(*id);
@@ -260,7 +293,7 @@ impl<'p, 'm> Body<'p, 'm> {
             labelled.iter().map(|part| self.parts.size_tokens(&part.dims, value)).collect::<Emit<_>>()?;
         let labels: Vec<&str> = labelled.iter().map(|part| part.label.as_str()).collect();
         let docs = format!("The sizes of `{}`.", labels.join("`, `"));
-        let count = sizes.len();
+        let count = Literal::usize_unsuffixed(sizes.len());
         let init = quote!([#(#sizes),*]);
         let scope = self.scope;
         let key = format!("sizes {init}");
@@ -398,7 +431,9 @@ impl<'p, 'm> Body<'p, 'm> {
         let (returned, end) = match result {
             Some(value) => {
                 let emitted = inner.value(value)?;
-                (quote!(Result<Tensor>), inner.flat(emitted, value)?.into_result())
+                let end = inner.flat(emitted, value)?.into_result();
+                let before = inner.take_before();
+                (quote!(Result<Tensor>), quote!(#before #end))
             }
             None => inner.carried_result(carried)?,
         };
@@ -414,8 +449,10 @@ impl<'p, 'm> Body<'p, 'm> {
         let to = match result {
             Some(value) => docs::shape(mapping, model, &value.ty),
             None => {
-                let ends: Vec<String> =
-                    carried.iter().map(|one| docs::shape(mapping, model, &model.variable(one.end).ty)).collect();
+                let ends: Vec<String> = carried
+                    .iter()
+                    .map(|one| docs::shape(mapping, model, &model.variable(one.end).ty))
+                    .collect();
                 ends.join(" and ")
             }
         };
@@ -487,7 +524,9 @@ impl<'p, 'm> Body<'p, 'm> {
     pub(super) fn argument(&mut self, variable: VariableId) -> Emit<TokenStream> {
         let declared = self.parts.model.variable(variable);
         match self.places.get(&variable).cloned() {
-            Some(Place::Tensor(tensor)) => Ok(self.flat_of(tensor, &declared.ty, declared.span)?.by_reference()),
+            Some(Place::Tensor(tensor)) => {
+                Ok(self.flat_of(tensor, &declared.ty, declared.span)?.by_reference())
+            }
             Some(Place::Optional(name)) => Ok(quote!(#name)),
             _ => Err(Unsupported::at(declared.span, format!("`{}` cannot be handed on here", declared.name))),
         }
@@ -495,12 +534,13 @@ impl<'p, 'm> Body<'p, 'm> {
 
     /// A block as an expression.
     pub(super) fn inline(&mut self, block: &'m Block) -> Emit<TokenStream> {
-        let outside = self.names.clone();
+        let outside = (self.names.clone(), std::mem::take(&mut self.before), std::mem::take(&mut self.own));
         let statements = self.statements(&block.statements, &[&block.result])?;
         let emitted = self.value(&block.result)?;
         let result = self.flat(emitted, &block.result)?.into_tensor();
-        self.names = outside;
-        Ok(quote!(#statements #result))
+        let before = self.take_before();
+        (self.names, self.before, self.own) = outside;
+        Ok(quote!(#statements #before #result))
     }
 
     /// What the experts of a sum compute, and their call on `expert`.
@@ -512,7 +552,10 @@ impl<'p, 'm> Body<'p, 'm> {
     ) -> Emit<(Vec<VariableId>, TokenStream)> {
         let method = self.method(scope, &[], captured, &block.statements, Some(&block.result))?;
         if method.changes || method.reads_offset || method.reads_seq {
-            return Err(Unsupported::of(&block.result, "what is summed depends on positions, or on other tokens"));
+            return Err(Unsupported::of(
+                &block.result,
+                "what is summed depends on positions, or on other tokens",
+            ));
         }
         let call = &method.name;
         let mut tokens: Vec<Ident> = Vec::new();
@@ -566,7 +609,9 @@ pub(super) fn gate_of(value: &Value) -> Option<(VariableId, VariableId)> {
 
 fn span_of(statement: &Statement) -> transship_grammar::Span {
     match statement {
-        Statement::Let { value, .. } | Statement::Split { value, .. } | Statement::TopK { value, .. } => value.span,
+        Statement::Let { value, .. } | Statement::Split { value, .. } | Statement::TopK { value, .. } => {
+            value.span
+        }
         Statement::For { span, .. } => *span,
     }
 }

@@ -57,7 +57,8 @@ pub(crate) fn emit_models(
         };
         match emit_model(mapping, model, krate, &inner) {
             Ok(tokens) => {
-                let docs = format!("The model `{}` of the mapping `{}`, in candle.", model.name, mapping.name);
+                let docs =
+                    format!("The model `{}` of the mapping `{}`, in candle.", model.name, mapping.name);
                 modules.extend(quote! {
                     #[doc = #docs]
                     #visibility mod #name {

@@ -1,10 +1,10 @@
 //! Operations, as calls of layers and of candle.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 use transship_grammar::model::{
-    Activation, ActivationChoice, Attention, Dim, Model, Module, ModuleKind, ParameterId, Rotary, RotaryPairs,
-    Routed, Scalar, ScalarOp, ScopeId, Tensor, Value, ValueKind, VariableId,
+    Activation, ActivationChoice, Attention, Dim, Model, Module, ModuleKind, ParameterId, Rotary,
+    RotaryPairs, Routed, Scalar, ScalarOp, ScopeId, Tensor, Value, ValueKind, VariableId,
 };
 use transship_grammar::{Factor, FieldId, Span};
 
@@ -63,7 +63,7 @@ impl<'m> Body<'_, 'm> {
             }
             ValueKind::Cast { dtype, input } => {
                 let dtype = ident(&dtype.to_uppercase());
-                let emitted = self.value(input)?;
+                let emitted = self.any_value(input)?;
                 let form = emitted.form;
                 let x = emitted.receiver();
                 Ok(Emitted::call(quote!(#x.to_dtype(DType::#dtype)), form))
@@ -86,18 +86,25 @@ impl<'m> Body<'_, 'm> {
         if extents(&ty.dims) != 2 {
             return Err(Unsupported::at(span, "heads are of values with a batch and a sequence"));
         }
-        let x = emitted.by_reference();
+        let x = self.settle(emitted).by_reference();
         Ok(Emitted::call(quote!(nn::join_heads(#x)), Form::Flat))
     }
 
     fn flat_value(&mut self, value: &'m Value) -> Emit<Emitted> {
         let emitted = self.value(value)?;
-        self.flat(emitted, value)
+        let flat = self.flat(emitted, value)?;
+        Ok(self.settle(flat))
+    }
+
+    /// A value in whatever form, as an operand.
+    fn any_value(&mut self, value: &'m Value) -> Emit<Emitted> {
+        let emitted = self.value(value)?;
+        Ok(self.settle(emitted))
     }
 
     /// A value as `[batch heads seq dim]`.
     fn heads_value(&mut self, value: &'m Value) -> Emit<Emitted> {
-        let emitted = self.value(value)?;
+        let emitted = self.any_value(value)?;
         if emitted.form == Form::Heads {
             return Ok(emitted);
         }
@@ -313,9 +320,16 @@ impl<'m> Body<'_, 'm> {
         Ok(Emitted::call(if out.is_some() { quote!(#call? #out) } else { call }, Form::Flat))
     }
 
-    fn norm(&mut self, centred: bool, weight: ParameterId, eps: &TokenStream, input: &'m Value) -> Emit<Emitted> {
-        let emitted = self.value(input)?;
-        let normed = dim_count(&Factor::Product(self.parts.model.parameter(weight).layout.dims.clone(), Vec::new()));
+    fn norm(
+        &mut self,
+        centred: bool,
+        weight: ParameterId,
+        eps: &TokenStream,
+        input: &'m Value,
+    ) -> Emit<Emitted> {
+        let emitted = self.any_value(input)?;
+        let normed =
+            dim_count(&Factor::Product(self.parts.model.parameter(weight).layout.dims.clone(), Vec::new()));
         // Heads lie apart, so that what one of them has is the last dimension.
         let x = if normed == 1 { emitted } else { self.flat(emitted, input)? };
         let form = x.form;
@@ -346,7 +360,10 @@ impl<'m> Body<'_, 'm> {
             }
             let q = query.by_reference();
             query = Emitted::call(
-                quote!(nn::permute_heads(#q, &[#(self.#sizes),*], &[#(#heads),*])),
+                {
+                    let order = heads.iter().map(|at| Literal::usize_unsuffixed(*at));
+                    quote!(nn::permute_heads(#q, &[#(self.#sizes),*], &[#(#order),*]))
+                },
                 Form::Heads,
             );
         }
@@ -357,7 +374,8 @@ impl<'m> Body<'_, 'm> {
             Some(scale) => scalar::number(self.parts.mapping, scale),
             None => {
                 let width = self.parts.size_tokens(&own[own.len() - 1..], value)?;
-                quote!(1.0 / ((#width) as f64).sqrt())
+                let width = if width.clone().into_iter().count() > 3 { quote!((#width)) } else { width };
+                quote!(1.0 / (#width as f64).sqrt())
             }
         };
         let call = if attention.causal {
@@ -389,8 +407,8 @@ impl<'m> Body<'_, 'm> {
             return Ok(Emitted::call(call, Form::Heads));
         }
         let turned: Vec<&Ident> = heads.iter().map(|at| &sizes[*at]).collect();
-        let back: Vec<usize> =
-            (0..heads.len()).map(|at| heads.iter().position(|h| *h == at).unwrap_or(at)).collect();
+        let back = (0..heads.len()).map(|at| heads.iter().position(|h| *h == at).unwrap_or(at));
+        let back = back.map(Literal::usize_unsuffixed);
         Ok(Emitted::call(
             quote!(nn::permute_heads(&#call?, &[#(self.#turned),*], &[#(#back),*])),
             Form::Heads,
@@ -434,8 +452,9 @@ impl<'m> Body<'_, 'm> {
         })?);
         let scope = self.scope;
         let docs = "Turns queries and keys by their positions; all layers share its table.";
-        let field =
-            self.parts.member(scope, &format!("rotary {init}"), "rotary", docs, || (quote!(Rotary), init.clone()));
+        let field = self
+            .parts
+            .member(scope, &format!("rotary {init}"), "rotary", docs, || (quote!(Rotary), init.clone()));
         self.reads_offset = true;
         Ok(Emitted::call(quote!(self.#field.forward(#x, offset)), Form::Heads))
     }
@@ -477,7 +496,7 @@ impl<'m> Body<'_, 'm> {
     }
 
     fn activation(&mut self, function: ActivationChoice, input: &'m Value) -> Emit<Emitted> {
-        let x = self.value(input)?;
+        let x = self.any_value(input)?;
         let form = x.form;
         let (function, x) = (self.activation_of(function), x.by_reference());
         Ok(Emitted::call(quote!(#function.forward(#x)), form))
@@ -561,6 +580,7 @@ impl<'m> Body<'_, 'm> {
                 is_leading = false;
             } else if !is_leading {
                 let receiver = strip_reference(&tokens);
+                let place = Literal::usize_unsuffixed(place);
                 tokens = quote!(&#receiver.unsqueeze(#place)?);
             }
         }
@@ -574,7 +594,7 @@ impl<'m> Body<'_, 'm> {
     /// A tensor and a number on its right.
     fn with_number(&mut self, op: ScalarOp, left: &'m Value, number: &Scalar) -> Emit<Emitted> {
         let scope = self.scope;
-        let x = self.value(left)?;
+        let x = self.any_value(left)?;
         let form = x.form;
         let (x, number) = (x.operand(), self.parts.number(scope, "factor", number));
         let sign = match op {
@@ -589,7 +609,7 @@ impl<'m> Body<'_, 'm> {
     /// A tensor and a number on its left.
     fn number_with(&mut self, op: ScalarOp, number: &Scalar, right: &'m Value) -> Emit<Emitted> {
         let scope = self.scope;
-        let x = self.value(right)?;
+        let x = self.any_value(right)?;
         let form = x.form;
         let number = self.parts.number(scope, "factor", number);
         let tokens = match op {
@@ -622,10 +642,11 @@ impl<'m> Body<'_, 'm> {
         let extents = extents(&input.ty.dims);
         let x = self.flat_value(input)?.by_reference();
         if dim < extents {
+            let dim = Literal::usize_unsuffixed(dim);
             return Ok(Emitted::call(quote!(nn::softmax_along(#x, #dim)), Form::Flat));
         }
         let apart = self.apart(x, dim - extents, own, input)?;
-        let along = extents + 1;
+        let along = Literal::usize_unsuffixed(extents + 1);
         Ok(Emitted::call(quote!(nn::join_last(&nn::softmax_along(&#apart, #along)?, 3)), Form::Flat))
     }
 
@@ -643,17 +664,20 @@ impl<'m> Body<'_, 'm> {
         &mut self,
         dim: usize,
         input: &'m Value,
-        call: &dyn Fn(TokenStream, usize) -> TokenStream,
+        call: &dyn Fn(TokenStream, Literal) -> TokenStream,
     ) -> Emit<Emitted> {
         let own = axes(&input.ty.dims);
         let extents = extents(&input.ty.dims);
         let x = self.flat_value(input)?;
         if dim < extents || own.len() == 1 {
             let receiver = x.receiver();
-            return Ok(Emitted::call(call(receiver, dim.min(extents)), Form::Flat));
+            return Ok(Emitted::call(
+                call(receiver, Literal::usize_unsuffixed(dim.min(extents))),
+                Form::Flat,
+            ));
         }
         let apart = self.apart(x.by_reference(), dim - extents, own, input)?;
-        let reduced = call(apart, extents + 1);
+        let reduced = call(apart, Literal::usize_unsuffixed(extents + 1));
         Ok(Emitted::call(quote!(nn::join_last(&#reduced?, 2)), Form::Flat))
     }
 
@@ -702,14 +726,16 @@ impl<'m> Body<'_, 'm> {
             return Ok(chosen);
         }
         let number = self.parts.choice(value);
+        let number_literal = Literal::usize_unsuffixed(number);
         let scope = self.scope;
         let docs = "Which way the model goes, by its config.";
         let key = format!("choice {number}");
-        let field = self.parts.member(scope, &key, "way", docs, || (quote!(usize), quote!(at.arm(#number)?)));
+        let field =
+            self.parts.member(scope, &key, "way", docs, || (quote!(usize), quote!(at.arm(#number_literal)?)));
         let mut tokens = TokenStream::new();
         for (at, (_, block)) in arms.iter().enumerate() {
             let block = self.inline(block)?;
-            let pattern = if at + 1 == arms.len() { quote!(_) } else { quote!(#at) };
+            let pattern = arm_pattern(at, arms.len());
             tokens.extend(quote!(#pattern => { #block }));
         }
         // A block, since arms use `?`.
@@ -728,7 +754,8 @@ impl<'m> Body<'_, 'm> {
                 return Ok(None);
             };
             let below = self.path_below(*weight);
-            let (true, Some(path)) = (block.statements.is_empty() && !(bias.is_some() && module.is_none()), below)
+            let (true, Some(path)) =
+                (block.statements.is_empty() && !(bias.is_some() && module.is_none()), below)
             else {
                 return Ok(None);
             };
@@ -740,23 +767,28 @@ impl<'m> Body<'_, 'm> {
         let Some((_, variable, input, weight, contracted)) = layers.last() else { return Ok(None) };
         let (variable, input, weight, contracted) = (*variable, *input, *weight, *contracted);
         let same = |w: ParameterId, c: usize| self.parts.model.parameter(w).layout.dims.get(c).map(dim_count);
-        let alike = layers.iter().all(|(_, v, _, w, c)| *v == variable && same(*w, *c) == same(weight, contracted));
+        let alike =
+            layers.iter().all(|(_, v, _, w, c)| *v == variable && same(*w, *c) == same(weight, contracted));
         if !alike {
             return Ok(None);
         }
         let number = self.parts.choice(value);
+        let number_literal = Literal::usize_unsuffixed(number);
         let mut init = TokenStream::new();
         for (at, (layer, ..)) in layers.iter().enumerate() {
             let Layer { load, given, after, wanted, .. } = layer;
             let path = &wanted.path;
-            let pattern = if at + 1 == layers.len() { quote!(_) } else { quote!(#at) };
+            let pattern = arm_pattern(at, layers.len());
             init.extend(quote!(#pattern => at.#load(#path #given)? #after,));
         }
-        let init = self.decision(arms, number, &layers.iter().map(|(l, ..)| l).collect::<Vec<_>>())
-            .unwrap_or_else(|| quote!(match at.arm(#number)? { #init }));
+        let init = self
+            .decision(arms, number, &layers.iter().map(|(l, ..)| l).collect::<Vec<_>>())
+            .unwrap_or_else(|| quote!(match at.arm(#number_literal)? { #init }));
         let name = layers.last().map_or(String::new(), |(layer, ..)| layer.wanted.name.clone());
-        let docs: Vec<String> =
-            layers.iter().map(|(_, _, _, w, _)| docs::weight(self.parts.mapping, self.parts.model, *w)).collect();
+        let docs: Vec<String> = layers
+            .iter()
+            .map(|(_, _, _, w, _)| docs::weight(self.parts.mapping, self.parts.model, *w))
+            .collect();
         let scope = self.scope;
         let key = format!("chosen {number}");
         let docs = docs.join(" Or ");
@@ -788,7 +820,8 @@ impl<'m> Body<'_, 'm> {
         let truth = arms.first().is_some_and(|(pattern, _)| {
             pattern.choices == [transship_grammar::PatternChoice::Is(transship_grammar::Value::Bool(true))]
         });
-        let ([yes, no], true, Some(Kind::Bool)) = (layers, truth, certain_kind(self.parts.mapping, field)) else {
+        let ([yes, no], true, Some(Kind::Bool)) = (layers, truth, certain_kind(self.parts.mapping, field))
+        else {
             return None;
         };
         let name = ident(&self.parts.mapping.field(field).name);
@@ -818,6 +851,12 @@ impl<'m> Body<'_, 'm> {
         words.reverse();
         Some(words.join("."))
     }
+}
+
+/// The pattern of an arm by its number; the last takes what is left.
+fn arm_pattern(at: usize, count: usize) -> TokenStream {
+    let number = Literal::usize_unsuffixed(at);
+    if at + 1 == count { quote!(_) } else { quote!(#number) }
 }
 
 /// How many dimensions of a value an operand of a weight is.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
-use transship_grammar::model::{Dim, Model, ParameterId, Scalar, ScopeId, Statement, Value, ValueKind, VariableId};
+use transship_grammar::model::{
+    Dim, Model, ParameterId, Scalar, ScopeId, Statement, Value, ValueKind, VariableId,
+};
 use transship_grammar::{KernelOrder, Mapping};
 
 use super::scalar;
@@ -57,9 +59,34 @@ pub(super) struct Parts<'m> {
 
 /// What the generated modules import; structs are called otherwise.
 pub(super) const IMPORTS: [&str; 28] = [
-    "Activation", "Attention", "CausalLm", "Config", "D", "DType", "Device", "Embedding", "LayerNorm", "Linear",
-    "Mask", "MaskedLm", "Pairs", "Result", "RmsNorm", "Rotary", "RotaryOptions", "Routed", "Tensor", "Weights",
-    "Option", "Some", "None", "Ok", "Err", "Vec", "String", "Box",
+    "Activation",
+    "Attention",
+    "CausalLm",
+    "Config",
+    "D",
+    "DType",
+    "Device",
+    "Embedding",
+    "LayerNorm",
+    "Linear",
+    "Mask",
+    "MaskedLm",
+    "Pairs",
+    "Result",
+    "RmsNorm",
+    "Rotary",
+    "RotaryOptions",
+    "Routed",
+    "Tensor",
+    "Weights",
+    "Option",
+    "Some",
+    "None",
+    "Ok",
+    "Err",
+    "Vec",
+    "String",
+    "Box",
 ];
 
 impl<'m> Parts<'m> {
@@ -100,8 +127,14 @@ impl<'m> Parts<'m> {
             };
             // Names that fields and variables of other kinds have.
             let used = ["forward", "forward_last", "load", "new"].map(str::to_owned).into();
-            let part =
-                Part { scope, name, members: Vec::new(), children: Vec::new(), methods: TokenStream::new(), used };
+            let part = Part {
+                scope,
+                name,
+                members: Vec::new(),
+                children: Vec::new(),
+                methods: TokenStream::new(),
+                used,
+            };
             self.parts.insert(scope.0, part);
             if let Some(parent) = declared.parent {
                 let parent = self.part(parent);
@@ -138,7 +171,13 @@ impl<'m> Parts<'m> {
         }
         let ident = part.fresh(name);
         let (ty, init) = make();
-        part.members.push(Member { key: key.to_owned(), ident: ident.clone(), ty, init, docs: docs.to_owned() });
+        part.members.push(Member {
+            key: key.to_owned(),
+            ident: ident.clone(),
+            ty,
+            init,
+            docs: docs.to_owned(),
+        });
         ident
     }
 
@@ -187,7 +226,8 @@ impl<'m> Parts<'m> {
             return init;
         }
         let docs = format!("`{name}`.");
-        let field = self.member(scope, &format!("number {init}"), name, &docs, || (quote!(f64), init.clone()));
+        let field =
+            self.member(scope, &format!("number {init}"), name, &docs, || (quote!(f64), init.clone()));
         quote!(self.#field)
     }
 
@@ -203,7 +243,8 @@ impl<'m> Parts<'m> {
         let alone = scope.index.is_none()
             && model.modules.iter().all(|module| module.scope != declared.scope)
             && model.scopes.iter().all(|other| other.parent != Some(declared.scope))
-            && model.parameters.iter().filter(|p| p.scope == declared.scope && p.module.is_none()).count() == 1;
+            && model.parameters.iter().filter(|p| p.scope == declared.scope && p.module.is_none()).count()
+                == 1;
         match scope.parent {
             Some(parent) if alone => Wanted {
                 scope: parent,

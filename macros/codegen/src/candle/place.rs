@@ -1,6 +1,6 @@
 //! Values as the emitted code has them.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::quote;
 use transship_grammar::model::{Dim, Scalar};
 
@@ -42,6 +42,11 @@ impl Emitted {
 
     pub(super) fn call(tokens: TokenStream, form: Form) -> Emitted {
         Emitted { tokens, kind: Kind::Call, form }
+    }
+
+    /// Whether it is a call on the result of another one.
+    pub(super) fn is_nested(&self) -> bool {
+        self.kind == Kind::Call && has_question_mark(&self.tokens)
     }
 
     /// As an argument of type `&Tensor`.
@@ -91,6 +96,14 @@ impl Emitted {
             Kind::Call => quote!(#tokens),
         }
     }
+}
+
+fn has_question_mark(tokens: &TokenStream) -> bool {
+    tokens.clone().into_iter().any(|token| match token {
+        TokenTree::Punct(punct) => punct.as_char() == '?',
+        TokenTree::Group(group) => has_question_mark(&group.stream()),
+        TokenTree::Ident(_) | TokenTree::Literal(_) => false,
+    })
 }
 
 /// What a variable of a model stands for in the emitted code.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 use transship_grammar::model::{
     Argument, Dim, Element, Model, ScopeId, Statement, Value, ValueKind, VariableId,
@@ -79,10 +79,14 @@ fn is_by_position(model: &Model, value: &Value) -> bool {
     let mut all = true;
     value.visit(&mut |value| {
         all &= match &value.kind {
-            ValueKind::Attention(_) | ValueKind::Rotary(_) | ValueKind::Position | ValueKind::Routed(_) => false,
+            ValueKind::Attention(_) | ValueKind::Rotary(_) | ValueKind::Position | ValueKind::Routed(_) => {
+                false
+            }
             ValueKind::Reduce { dim, input, .. }
             | ValueKind::Pick { dim, input, .. }
-            | ValueKind::Softmax { dim, input } => input.ty.dims.get(*dim) != Some(&Dim::Extent(model.sequence)),
+            | ValueKind::Softmax { dim, input } => {
+                input.ty.dims.get(*dim) != Some(&Dim::Extent(model.sequence))
+            }
             _ => true,
         };
     });
@@ -160,6 +164,7 @@ fn in_two(parts: &mut Parts<'_>, cut: usize) -> Emit<TokenStream> {
     let head_statements = head.statements(&block.statements[cut..], &[&block.result])?;
     let result = head.value(&block.result)?;
     let result = head.flat(result, &block.result)?.into_result();
+    let head_before = head.take_before();
     let Given { names: arguments, parameters, prepared } = given;
     let (shown, to) = shapes(parts);
     let hidden_docs: Vec<String> = handed
@@ -207,6 +212,7 @@ fn in_two(parts: &mut Parts<'_>, cut: usize) -> Emit<TokenStream> {
         #[doc = #head_docs]
         fn head(&self, #(#names: &Tensor),*) -> Result<Tensor> {
             #head_statements
+            #head_before
             #result
         }
     })
@@ -219,6 +225,7 @@ fn in_one(parts: &mut Parts<'_>, causal: bool) -> Emit<TokenStream> {
     let statements = body.statements(&model.block.statements, &[&model.block.result])?;
     let result = body.value(&model.block.result)?;
     let result = body.flat(result, &model.block.result)?.into_result();
+    let before = body.take_before();
     let seq = sequence(&body, &given);
     let start = (body.reads_offset && !causal).then(|| quote!(let offset = 0;));
     let receiver = if causal { quote!(&mut self) } else { quote!(&self) };
@@ -243,6 +250,7 @@ fn in_one(parts: &mut Parts<'_>, causal: bool) -> Emit<TokenStream> {
             #start
             #prepared
             #statements
+            #before
             #result
         }
     })
@@ -294,8 +302,7 @@ fn arguments(body: &mut Body<'_, '_>) -> Emit<Given> {
                     None => #default,
                 };
             });
-            body.places
-                .insert(argument.variable, Place::Tensor(Emitted::owned(quote!(#name), Form::Flat)));
+            body.places.insert(argument.variable, Place::Tensor(Emitted::owned(quote!(#name), Form::Flat)));
         }
         given.names.push(name);
     }
@@ -305,9 +312,11 @@ fn arguments(body: &mut Body<'_, '_>) -> Emit<Given> {
 /// An argument with the dimensions of one that is left out.
 fn like(model: &Model, argument: &Argument, given: &Given) -> Emit<Ident> {
     let dims = |argument: &Argument| &model.variable(argument.variable).ty.dims;
-    let same = model.arguments.iter().zip(&given.names).find(|(other, _)| {
-        !other.optional && dims(other) == dims(argument)
-    });
+    let same = model
+        .arguments
+        .iter()
+        .zip(&given.names)
+        .find(|(other, _)| !other.optional && dims(other) == dims(argument));
     same.map(|(_, name)| name.clone()).ok_or_else(|| {
         let variable = model.variable(argument.variable);
         Unsupported::at(
@@ -337,6 +346,7 @@ fn sequence(body: &Body<'_, '_>, given: &Given) -> Option<TokenStream> {
     let dims = &model.variable(first.variable).ty.dims;
     let at = dims.iter().position(|dim| *dim == Dim::Extent(model.sequence))?;
     let name = given.names.first()?;
+    let at = Literal::usize_unsuffixed(at);
     body.reads_seq.then(|| quote!(let seq = #name.dim(#at)?;))
 }
 
@@ -348,9 +358,13 @@ fn describe(parts: &mut Parts<'_>) -> Emit<TokenStream> {
     let vocab = parts.size_tokens(own, result)?;
     let docs = format!("How many {} there are for each token.", parts.model.result);
     parts.member(top, "root vocab", "outputs", &docs, || (quote!(usize), vocab));
-    parts.member(top, "root positions", "positions", "How many positions there are, if they are limited.", || {
-        (quote!(Option<usize>), quote!(at.positions()))
-    });
+    parts.member(
+        top,
+        "root positions",
+        "positions",
+        "How many positions there are, if they are limited.",
+        || (quote!(Option<usize>), quote!(at.positions())),
+    );
     parts.member(top, "root device", "device", "", || (quote!(Device), quote!(at.device().clone())));
     parts.member(top, "root dtype", "dtype", "", || (quote!(DType), quote!(at.dtype())));
     let fields = ["root vocab", "root positions", "root device", "root dtype"];
@@ -485,13 +499,14 @@ fn emit_caches(parts: &mut Parts<'_>) -> TokenStream {
             let field = &member.ident;
             quote!(self.#field.clear_kv_cache();)
         });
-        let below = part.children.iter().filter(|(_, child)| has_cache(parts, *child)).map(|(field, child)| {
-            if parts.model.scope(*child).index.is_some() {
-                quote!(for part in &mut self.#field { part.clear_kv_cache(); })
-            } else {
-                quote!(self.#field.clear_kv_cache();)
-            }
-        });
+        let below =
+            part.children.iter().filter(|(_, child)| has_cache(parts, *child)).map(|(field, child)| {
+                if parts.model.scope(*child).index.is_some() {
+                    quote!(for part in &mut self.#field { part.clear_kv_cache(); })
+                } else {
+                    quote!(self.#field.clear_kv_cache();)
+                }
+            });
         let clears: TokenStream = own.chain(below).collect();
         let is_root = scope == ScopeId(0);
         let visibility = is_root.then(|| quote!(pub));
