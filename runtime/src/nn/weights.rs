@@ -51,12 +51,7 @@ pub fn load<C: PortConfig, M>(
         file: checkpoint.file().to_owned(),
         mapping: &mapping.name,
     })?;
-    let derived = mapping.laid_out_for(model, from).ok_or_else(|| {
-        let side = &mapping.side(from).name;
-        PortError::NoModel(format!(
-            "a model cannot be loaded from `{side}`: both sides of the mapping have ranks"
-        ))
-    })?;
+    let derived = mapping.laid_out_for(model, from);
     let options = BindOptions { ranks: Vec::new(), ..options.clone() };
     let binding = Binding::new(&derived, checkpoint, from, &options)?;
     let plan = Plan::in_memory(&binding, &PlanOptions { dtype: Some(stored), max_shard_size: None })?;
