@@ -2,6 +2,7 @@
 //! names are parameters, modules or variables, and calls of `fn` blocks are unfolded. Models are looked at only where
 //! nothing else in the mapping is wrong.
 
+mod along;
 mod attention;
 mod block;
 mod branch;
