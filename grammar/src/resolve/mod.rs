@@ -426,20 +426,28 @@ impl<'a> Resolver<'a> {
         let mut unused: Vec<(Space, String, Span)> = self
             .declared
             .iter()
-            .filter(|((space, _), _)| matches!(space, Space::Module | Space::Layout))
+            .filter(|((space, name), _)| match space {
+                Space::Module | Space::Layout => true,
+                Space::Model => self.functions.contains_key(name.as_str()),
+                Space::Config | Space::Side => false,
+            })
             .filter(|(key, _)| !self.used.contains_key(*key))
             .map(|((space, name), span)| (*space, name.clone(), *span))
             .collect();
         unused.sort_by_key(|(_, _, span)| span.start);
         for (space, name, span) in unused {
+            let (noun, user) = match space {
+                Space::Model => ("function", "model"),
+                other => (other.noun(), "rule"),
+            };
             self.error(
                 Diagnostic::warning(
                     Code::Unused,
                     span,
-                    format!("the {} `{name}` is never used", space.noun()),
+                    format!("the {noun} `{name}` is never used"),
                     "declared here",
                 )
-                .help("use it in a rule, or remove it"),
+                .help(format!("use it in a {user}, or remove it")),
             );
         }
     }

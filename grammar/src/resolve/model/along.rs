@@ -11,7 +11,12 @@ use crate::model::{Dim, Element, Scalar, Statement, Tensor, Value, ValueKind};
 use crate::source::Span;
 
 impl<'a> Forward<'_, 'a> {
-    pub(super) fn call_operation(&mut self, operation: &Operation, operands: &'a [Given], span: Span) -> Option<Value> {
+    pub(super) fn call_operation(
+        &mut self,
+        operation: &Operation,
+        operands: &'a [Given],
+        span: Span,
+    ) -> Option<Value> {
         let name = operation.name;
         let given =
             self.take_operands(name, operation.operands, operation.needed, operation.flags, operands, span)?;

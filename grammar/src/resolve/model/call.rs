@@ -79,7 +79,7 @@ impl<'a> Forward<'_, 'a> {
                 return self.call_parameter(place, text, base.span, operands, span);
             }
             Found::Lost => return None,
-            Found::Variable(_) => {
+            Found::Variable(_) | Found::Number(_) => {
                 self.wrong_operand(
                     base.span,
                     &format!("`{text}` is a value, and is not called"),

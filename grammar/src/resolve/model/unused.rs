@@ -3,7 +3,7 @@
 use super::Forward;
 use crate::ast::Name;
 use crate::code::Code;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, nearest};
 use crate::source::Span;
 use crate::template::{Part, Template};
 
@@ -37,6 +37,9 @@ impl<'a> Forward<'_, 'a> {
         let mut out = vec![false; self.catalogue.parameters.len()];
         for name in self.left_out.clone() {
             self.leave_out(name, &mut out);
+        }
+        if self.resolver.diagnostics.has_errors() {
+            return;
         }
         let mut told: Vec<usize> = Vec::new();
         for at in 0..out.len() {
@@ -98,15 +101,22 @@ impl<'a> Forward<'_, 'a> {
         }
         let written = self.resolver.source.slice(name.span).to_owned();
         if !found {
-            self.error(
-                Diagnostic::error(
-                    Code::UnknownModelName,
-                    name.span,
-                    format!("no parameter is called `{written}`"),
-                    "said to be unused",
-                )
-                .help("name a parameter, a module, or several by `*` and `**`"),
+            let diagnostic = Diagnostic::error(
+                Code::UnknownModelName,
+                name.span,
+                format!("no parameter is called `{written}`"),
+                "said to be unused",
             );
+            let shown = |t: &Template| self.resolver.mapping.display_template(t);
+            let modules = self.catalogue.parameters.iter().filter_map(|p| p.origin.as_ref());
+            let known: Vec<String> = modules
+                .map(|origin| shown(&origin.path))
+                .chain(self.catalogue.parameters.iter().map(|p| shown(&p.template)))
+                .collect();
+            self.error(match nearest(&written, known.iter().map(String::as_str)) {
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                None => diagnostic.help("name a parameter, a module, or several by `*` and `**`"),
+            });
         } else if let Some(used) = used {
             self.error(
                 Diagnostic::error(

@@ -137,7 +137,7 @@ impl<'a> Forward<'_, 'a> {
                 (*self.catalogue.modules[module].parameters.first()?, Some(id))
             }
             Found::Lost => return None,
-            Found::Variable(_) | Found::Target(Target::Scope(_)) => {
+            Found::Variable(_) | Found::Number(_) | Found::Target(Target::Scope(_)) => {
                 self.wrong_operand(
                     base.span,
                     &format!("`{text}` has no rows to look up"),
@@ -216,7 +216,17 @@ impl<'a> Forward<'_, 'a> {
         let (left, right) = (self.numeric(left), self.numeric(right));
         let (left, right) = (left?, right?);
         if let (ValueKind::Scalar(a), ValueKind::Scalar(b)) = (&left.kind, &right.kind) {
-            let kind = ValueKind::Scalar(Scalar::Binary(scalar_op, Box::new(a.clone()), Box::new(b.clone())));
+            let scalar = Scalar::Binary(scalar_op, Box::new(a.clone()), Box::new(b.clone()));
+            if steps(&scalar) > MAX_STEPS {
+                self.wrong_operand(
+                    span,
+                    &format!("this number takes more than {MAX_STEPS} steps of arithmetic"),
+                    "too long",
+                    "compute it in `config`",
+                );
+                return None;
+            }
+            let kind = ValueKind::Scalar(scalar);
             return Some(Value { kind, ty: numbers(Vec::new()), span });
         }
         let (large, small) =
@@ -284,6 +294,19 @@ impl<'a> Forward<'_, 'a> {
             label: label.text.clone(),
             dims: value.ty.dims[shared.len()..].to_vec(),
         };
+        let size: usize = values.iter().map(|v| parts_in(&v.ty.dims)).sum();
+        if size > MAX_PARTS {
+            self.error(
+                Diagnostic::error(
+                    Code::LayoutTooWide,
+                    span,
+                    format!("this value has more than {MAX_PARTS} parts"),
+                    "its parts multiply",
+                )
+                .help("join values that are over fewer parts"),
+            );
+            return None;
+        }
         let sum = Dim::Sum(labels.iter().copied().zip(&values).map(part).collect());
         let dims = shared.iter().cloned().chain([sum]).collect();
         let kind = ValueKind::Join { parts: values };
@@ -358,6 +381,30 @@ impl<'a> Forward<'_, 'a> {
         let routed = crate::model::Routed { scope, indices, weights, captured, body };
         Some(Value { kind: ValueKind::Routed(Box::new(routed)), ty, span })
     }
+}
+
+/// More arithmetic than any number of a model needs.
+const MAX_STEPS: usize = 1024;
+
+/// More parts than any value of a model has.
+const MAX_PARTS: usize = 4096;
+
+/// How many operations a number takes.
+fn steps(scalar: &Scalar) -> usize {
+    match scalar {
+        Scalar::Number(_) | Scalar::Config(_) | Scalar::Index(_) => 0,
+        Scalar::Sqrt(inner) => 1 + steps(inner),
+        Scalar::Binary(_, a, b) => 1 + steps(a) + steps(b),
+    }
+}
+
+/// How many axes and labels there are.
+fn parts_in(dims: &[Dim]) -> usize {
+    let inside = |dim: &Dim| match dim {
+        Dim::Extent(_) | Dim::Axis(..) => 1,
+        Dim::Sum(parts) => parts.iter().map(|p| 1 + parts_in(&p.dims)).sum(),
+    };
+    dims.iter().map(inside).sum()
 }
 
 /// Whether some of these dimensions, in this order, are the others.
