@@ -12,6 +12,7 @@ mod catalogue;
 mod function;
 mod operand;
 mod operation;
+mod routed;
 mod shape;
 mod signature;
 mod unused;

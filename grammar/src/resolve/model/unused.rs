@@ -42,9 +42,9 @@ impl<'a> Forward<'_, 'a> {
             return;
         }
         let mut told: Vec<usize> = Vec::new();
-        for at in 0..out.len() {
-            let place = &self.catalogue.parameters[at];
-            if out[at] || place.used.is_some() || !place.given {
+        let side = self.resolver.mapping.side(self.model.side).name.clone();
+        for (place, out) in self.catalogue.parameters.iter().zip(out) {
+            if out || place.used.is_some() || !place.given {
                 continue;
             }
             // A module is left out as a whole, and told of once.
@@ -54,28 +54,17 @@ impl<'a> Forward<'_, 'a> {
                 }
                 told.push(module);
             }
-            let name = match place.module {
-                Some(module) => {
-                    let path = &self.catalogue.modules[module].path;
-                    path.0.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(".")
-                }
-                None => self.resolver.mapping.display_template(&place.template),
-            };
-            let shown = match place.module {
-                Some(_) => place.origin.as_ref().map(|o| self.resolver.mapping.display_template(&o.path)),
-                None => None,
-            };
-            let shown = shown.unwrap_or(name);
-            let written = place.span;
-            let side = self.resolver.mapping.side(self.model.side).name.clone();
-            self.error(
+            let module = place.module.and(place.origin.as_ref());
+            let template = module.map_or(&place.template, |origin| &origin.path);
+            let shown = self.resolver.mapping.display_template(template);
+            self.resolver.error(
                 Diagnostic::error(
                     Code::UnusedParameter,
                     self.model.span,
                     format!("the model does not use `{shown}`"),
                     format!("a model over all parameters of `{side}`"),
                 )
-                .with(written, "given by this rule")
+                .with(place.span, "given by this rule")
                 .help(format!("use it, or say why not: `unused {shown} because \"…\"`")),
             );
         }

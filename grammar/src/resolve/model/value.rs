@@ -1,13 +1,13 @@
 //! Values: what an expression computes, and the type it has.
 
+use super::Forward;
 use super::catalogue::Target;
 use super::shape::{extents, numbers};
 use super::word::Found;
-use super::{Binding, Forward};
 use crate::ast::{BinaryOp, Ident, ModelExpr, ModelExprKind};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Dim, Element, Part, Scalar, ScalarOp, Tensor, Value, ValueKind};
+use crate::model::{Dim, Element, Part, Scalar, ScalarOp, Value, ValueKind};
 use crate::source::Span;
 
 impl<'a> Forward<'_, 'a> {
@@ -311,75 +311,6 @@ impl<'a> Forward<'_, 'a> {
         let dims = shared.iter().cloned().chain([sum]).collect();
         let kind = ValueKind::Join { parts: values };
         distinct.then_some(Value { kind, ty: numbers(dims), span })
-    }
-
-    /// `sum expert in experts[chosen] weighted w { … }`.
-    fn routed(&mut self, sum: &'a crate::ast::RoutedSum, span: Span) -> Option<Value> {
-        let fresh = self.check_shadowing(&sum.name);
-        let path = self.indexed_scope(&sum.over.text, sum.over.span);
-        let (indices, weights) = (self.value(&sum.indices), self.tensor(&sum.weights));
-        let path = path.filter(|_| fresh)?;
-        let (indices, weights) = (indices?, weights?);
-        let axis = path.0.last().and_then(|s| s.index.as_ref()).map(|i| i.axis)?;
-        if indices.ty.element != Element::Index(axis)
-            || extents(&indices.ty.dims) + 1 != indices.ty.dims.len()
-        {
-            let name = self.resolver.mapping.axis(axis).name.clone();
-            let is = self.show_type(&indices.ty);
-            self.error(
-                Diagnostic::error(
-                    Code::WrongTable,
-                    indices.span,
-                    format!("`{}` goes over `{name}`, and this is {is}", sum.over.text),
-                    format!("not a choice of `{name}`"),
-                )
-                .with(sum.over.span, format!("one for each `{name}`"))
-                .help(format!("choose some: `let (score, chosen) = top(scores, {name}, COUNT)`")),
-            );
-            return None;
-        }
-        if weights.ty.dims != indices.ty.dims {
-            let (a, b) = (self.show(&weights.ty.dims), self.show(&indices.ty.dims));
-            let why = self.meets(&weights.ty.dims, &indices.ty.dims);
-            self.error(
-                Diagnostic::error(
-                    Code::AxesDiffer,
-                    weights.span,
-                    format!("there is not one weight for each choice: {why}"),
-                    format!("this is {a}"),
-                )
-                .with(indices.span, format!("this is {b}"))
-                .help("weights are over the axes of what is chosen"),
-            );
-            return None;
-        }
-        let scope = self.scope(&path, sum.over.span);
-        self.bind(&sum.name.text, Binding::Scope(path));
-        self.fixed.push((sum.name.text.clone(), sum.name.span));
-        let body = self.block(&sum.block, sum.name.span);
-        self.fixed.pop();
-        self.bindings.pop();
-        let body = body?;
-        self.check_numeric(&body.result)?;
-        let around = &indices.ty.dims[..indices.ty.dims.len() - 1];
-        if !body.result.ty.dims.starts_with(around) {
-            let (a, b) = (self.show(&body.result.ty.dims), self.show(around));
-            self.error(
-                Diagnostic::error(
-                    Code::AxesDiffer,
-                    body.result.span,
-                    format!("what is summed is {a}, and the choices are made over {b}"),
-                    format!("this is {a}"),
-                )
-                .with(indices.span, format!("chosen over {b}"))
-                .help("the block computes a value for each position of what is chosen"),
-            );
-            return None;
-        }
-        let ty = Tensor { dims: body.result.ty.dims.clone(), element: Element::Number };
-        let captured = super::capture::of_block(&body);
-        let routed = crate::model::Routed { scope, indices, weights, captured, body };
-        Some(Value { kind: ValueKind::Routed(Box::new(routed)), ty, span })
     }
 }
 

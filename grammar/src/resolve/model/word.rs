@@ -255,7 +255,7 @@ impl<'a> Forward<'_, 'a> {
             [] => {
                 match self.find(text) {
                     Found::Target(Target::Scope(_)) => {
-                        self.scope_without_index(text, "one group of parameters", span)
+                        self.scope_without_index(text, "one group of parameters", span);
                     }
                     Found::Target(Target::Module(_)) => self.scope_without_index(text, "one module", span),
                     Found::Target(Target::Parameter(_)) => {
