@@ -8,6 +8,7 @@ use crate::source::Span;
 
 /// How an item that begins with a keyword goes on.
 const FORMS: &[(&str, &str)] = &[
+    ("import", "import NAME"),
     ("side", "side NAME { format torch }"),
     ("config", "config { hidden = args.hidden <=> n_embd }"),
     ("module", "module NAME(out, in) { weight [out in] }"),

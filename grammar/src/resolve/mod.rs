@@ -20,9 +20,14 @@ use crate::source::{Source, Span};
 use crate::template::Template;
 
 /// Resolves a syntax tree; the mapping holds what could be resolved.
-pub(crate) fn resolve(file: &ast::File, source: &Source, diagnostics: &mut Diagnostics) -> Mapping {
-    let mut resolver = Resolver::new(file, source, diagnostics);
-    resolver.declare(file);
+pub(crate) fn resolve(
+    file: &ast::File,
+    sides: &[Ident; 2],
+    source: &Source,
+    diagnostics: &mut Diagnostics,
+) -> Mapping {
+    let mut resolver = Resolver::new(file, sides, source, diagnostics);
+    resolver.declare(file, sides);
     resolver.resolve_sides(file);
     resolver.resolve_config(file);
     resolver.check_layout_names();
@@ -79,7 +84,12 @@ impl Space {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(file: &ast::File, source: &'a Source, diagnostics: &'a mut Diagnostics) -> Resolver<'a> {
+    fn new(
+        file: &ast::File,
+        sides: &[Ident; 2],
+        source: &'a Source,
+        diagnostics: &'a mut Diagnostics,
+    ) -> Resolver<'a> {
         let side = |ident: &Ident| Side {
             name: ident.text.clone(),
             roots: vec![Template::default()],
@@ -102,7 +112,7 @@ impl<'a> Resolver<'a> {
             name: file.name.text.clone(),
             docs: docs.join("\n"),
             source: source.clone(),
-            sides: [side(&file.sides[0]), side(&file.sides[1])],
+            sides: [side(&sides[0]), side(&sides[1])],
             axes: Vec::new(),
             ranks: Vec::new(),
             config: Config::default(),
@@ -133,16 +143,16 @@ impl<'a> Resolver<'a> {
     }
 
     /// Names that items may use before they are written.
-    fn declare(&mut self, file: &'a ast::File) {
-        if file.sides[0].text == file.sides[1].text {
+    fn declare(&mut self, file: &'a ast::File, sides: &[Ident; 2]) {
+        if sides[0].text == sides[1].text {
             self.error(
                 Diagnostic::error(
                     Code::DuplicateName,
-                    file.sides[1].span,
-                    format!("both sides are called `{}`", file.sides[1].text),
+                    sides[1].span,
+                    format!("both sides are called `{}`", sides[1].text),
                     "the same name again",
                 )
-                .with(file.sides[0].span, "first here")
+                .with(sides[0].span, "first here")
                 .help("give the sides different names, such as `megatron` and `gpt2`"),
             );
         }
@@ -407,6 +417,8 @@ impl<'a> Resolver<'a> {
             .iter()
             .filter(|((space, _), _)| matches!(space, Space::Module | Space::Layout))
             .filter(|(key, _)| !self.used.contains_key(*key))
+            // A library declares what some of those that import it use.
+            .filter(|(_, span)| span.range().end <= self.source.text().len())
             .map(|((space, name), span)| (*space, name.clone(), *span))
             .collect();
         unused.sort_by_key(|(_, _, span)| span.start);
