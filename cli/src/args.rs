@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use transship::{DType, Setting};
+use transship::{DType, Iteration, Setting};
 
 use crate::size::parse_size;
 
@@ -31,6 +31,18 @@ pub(crate) enum Command {
     Mappings(Mappings),
 }
 
+/// Which checkpoint is meant, where the input holds several.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// The member of a zip archive to read, where it holds several checkpoints
+    #[arg(long, value_name = "NAME")]
+    pub(crate) member: Option<String>,
+
+    /// The iteration to read of a Megatron directory that holds several, or `release`; the latest if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) iteration: Option<Iteration>,
+}
+
 /// What is converted, and how.
 #[derive(Debug, Args)]
 pub(crate) struct Conversion {
@@ -46,9 +58,8 @@ pub(crate) struct Conversion {
     #[arg(long, value_name = "SIDE")]
     pub(crate) from: Option<String>,
 
-    /// The member of a zip archive to read, where it holds several checkpoints
-    #[arg(long, value_name = "NAME")]
-    pub(crate) member: Option<String>,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
 
     /// A config of the target to start from, such as the config.json of a similar model
     #[arg(long, value_name = "FILE")]
@@ -57,6 +68,26 @@ pub(crate) struct Conversion {
     /// Sets a config value of the mapping; wins over everything else
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
     pub(crate) set: Vec<Setting>,
+
+    /// Tensor-parallel ranks to split the output over
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) tp: u64,
+
+    /// Pipeline-parallel ranks to split the output over
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) pp: u64,
+
+    /// Virtual stages on each pipeline-parallel rank of the output
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) vpp: u64,
+
+    /// Expert-parallel ranks to split the output over
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) ep: u64,
+
+    /// The side to convert to; the other one if not given. The input's own side splits it over other ranks
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) to: Option<String>,
 
     /// The dtype parameters are written in: f32, f16, bf16, …; their own if not given
     #[arg(long, value_name = "DTYPE", value_parser = parse_dtype)]
@@ -107,6 +138,8 @@ Examples:
   transship convert model_optim_rng.pt gpt2-hf
   transship convert megatron_lm_345m_v0.0.zip gpt2-345m --tokenizer gpt2-tokenizer
   transship convert checkpoints/ out --set vocab=50257 --dtype f16
+  transship convert gpt2-hf out --to megatron --tp 2 --pp 2 --set divisor=128
+  transship convert megatron-tp8/ megatron-tp2 --to megatron --tp 2
   transship convert my.pt out --mapping my.mapping --config config.json";
 
 /// Show what a conversion would do: each target, its sources, what is done to them, and all files.
@@ -132,9 +165,8 @@ pub(crate) struct Inspect {
     /// The checkpoint
     pub(crate) input: PathBuf,
 
-    /// The member of a zip archive to read, where it holds several checkpoints
-    #[arg(long, value_name = "NAME")]
-    pub(crate) member: Option<String>,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
 
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Format::Text)]

@@ -5,10 +5,12 @@ use std::path::Path;
 use transship::grammar::{
     Code, Diagnostic, Diagnostics, Mapping, SideId, Source, Style, check, nearest, render,
 };
-use transship::{BaseConfig, BindOptions, Checkpoint, OpenOptions, PlanOptions, detect_side, side_marks};
+use transship::{
+    BaseConfig, BindOptions, Binding, Checkpoint, OpenOptions, PlanOptions, detect_side, side_marks,
+};
 use transship_mappings::{SHIPPED, shipped};
 
-use crate::args::Conversion;
+use crate::args::{Choice, Conversion};
 use crate::{Failure, Streams};
 
 /// The text of a mapping file or, where there is no such file, of a shipped mapping.
@@ -63,8 +65,8 @@ pub(crate) fn load_mapping(name: &str, streams: &mut Streams<'_>) -> Result<Mapp
     }
 }
 
-pub(crate) fn open(path: &Path, member: Option<&str>) -> Result<Checkpoint, Failure> {
-    let options = OpenOptions { member: member.map(str::to_owned) };
+pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint, Failure> {
+    let options = OpenOptions { member: choice.member.clone(), iteration: choice.iteration };
     Checkpoint::open_with(path, &options).map_err(Failure::new)
 }
 
@@ -79,14 +81,19 @@ pub(crate) struct Loaded {
 
 /// Opens the input and finds the mapping and the side it is of.
 pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result<Loaded, Failure> {
-    let checkpoint = open(&conversion.input, conversion.member.as_deref())?;
+    let checkpoint = open(&conversion.input, &conversion.choice)?;
+    let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
+    let split =
+        [("tp", conversion.tp), ("pp", conversion.pp), ("vpp", conversion.vpp), ("ep", conversion.ep)];
+    let ranks = split.into_iter().filter(|(_, n)| *n > 1).map(|(name, n)| (name.to_owned(), n)).collect();
+    let bind = BindOptions { settings: conversion.set.clone(), base, ranks };
     let (mapping, detected) = match &conversion.mapping {
         Some(name) => {
             let mapping = load_mapping(name, streams)?;
             let side = detect_side(&mapping, &checkpoint);
             (mapping, side)
         }
-        None => choose_mapping(&checkpoint, streams)?,
+        None => choose_mapping(&checkpoint, conversion.to.as_deref(), &bind, streams)?,
     };
     let from = match (&conversion.from, detected) {
         (Some(name), _) => {
@@ -99,15 +106,30 @@ pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result
         (None, Some(side)) => side,
         (None, None) => return Err(failed(&wrong_checkpoint(&mapping, &checkpoint), streams)),
     };
-    let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
-    let bind = BindOptions { settings: conversion.set.clone(), base };
+    let mapping = match &conversion.to {
+        Some(name) if side_named(&mapping, name)? == from => reflected(&mapping, from)?,
+        _ => mapping,
+    };
     let plan = PlanOptions { dtype: conversion.dtype, max_shard_size: Some(conversion.max_shard_size) };
     Ok(Loaded { mapping, checkpoint, from, bind, plan })
+}
+
+/// The mapping from a side to itself, which splits a checkpoint over other ranks.
+fn reflected(mapping: &Mapping, side: SideId) -> Result<Mapping, Failure> {
+    mapping.reflected(side).ok_or_else(|| {
+        Failure::new(format_args!(
+            "`{}` cannot be split anew: both sides of `{}` have rank axes; leave --to out",
+            mapping.side(side).name,
+            mapping.name
+        ))
+    })
 }
 
 /// The shipped mapping that the checkpoint fits.
 fn choose_mapping(
     checkpoint: &Checkpoint,
+    to: Option<&str>,
+    bind: &BindOptions,
     streams: &mut Streams<'_>,
 ) -> Result<(Mapping, Option<SideId>), Failure> {
     let mut fitting = Vec::new();
@@ -117,6 +139,22 @@ fn choose_mapping(
         match detect_side(&mapping, checkpoint) {
             Some(side) => fitting.push((mapping, Some(side))),
             None => likely.extend(incomplete(&mapping, checkpoint)),
+        }
+    }
+    if let Some(to) = to
+        && fitting.len() > 1
+    {
+        fitting.retain(|(mapping, _)| mapping.sides.iter().any(|side| side.name == to));
+    }
+    if fitting.len() > 1 {
+        // Marks can be those of two models; what is beside them then tells which it is.
+        let binds = |(mapping, side): &(Mapping, Option<SideId>)| {
+            side.is_some_and(|side| Binding::new(mapping, checkpoint, side, bind).is_ok())
+        };
+        let whole: Vec<bool> = fitting.iter().map(binds).collect();
+        if whole.contains(&true) {
+            let mut whole = whole.into_iter();
+            fitting.retain(|_| whole.next().unwrap_or(true));
         }
     }
     let names: Vec<String> = fitting.iter().map(|(m, _)| m.name.clone()).collect();
@@ -133,7 +171,7 @@ fn choose_mapping(
             )))
         }
         _ => Err(Failure::new(format_args!(
-            "several mappings fit {}: {}; choose one with --mapping NAME",
+            "several mappings fit {}: {}; choose one with --mapping NAME, or by the side to convert to with --to SIDE",
             checkpoint.file(),
             names.join(", ")
         ))),

@@ -272,6 +272,7 @@ pub(crate) enum SideEntryKind {
     DType(Ident),
     Format(Ident),
     Detect(Vec<Name>),
+    Nested(Vec<Name>),
     Drop(Drop),
 }
 
@@ -469,6 +470,7 @@ pub(crate) struct Tie {
     pub(crate) side: Option<Ident>,
     pub(crate) alias: Name,
     pub(crate) of: Name,
+    pub(crate) on: Option<Ident>,
     pub(crate) span: Span,
 }
 

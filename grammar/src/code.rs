@@ -170,6 +170,14 @@ codes! {
     UnknownSetting = "0617", "unknown setting";
     /// A parameter in a dtype that cannot be read.
     UnsupportedTensor = "0618", "tensor cannot be read";
+    /// A rank that the checkpoint should have and has not.
+    MissingRank = "0619", "missing rank";
+    /// Ranks whose configs differ.
+    RanksDisagree = "0620", "ranks disagree";
+    /// Copies of a parameter on several ranks that differ.
+    ReplicasDiffer = "0621", "replicas differ";
+    /// An axis that ranks cannot share evenly.
+    UnevenRanks = "0622", "ranks cannot share evenly";
 }
 
 impl Code {

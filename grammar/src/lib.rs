@@ -14,6 +14,7 @@ mod import;
 mod layout;
 mod mapping;
 mod parse;
+mod reflect;
 mod render;
 mod resolve;
 mod size;

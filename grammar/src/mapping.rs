@@ -93,6 +93,8 @@ pub struct Mapping {
     pub emits: Vec<Emit>,
     /// Parameters that are copies of others.
     pub ties: Vec<Tie>,
+    /// Whether both sides are one, which is split over other ranks: parameters keep the names they have.
+    pub reflected: bool,
     /// Parts that parse and check, but that this version cannot execute: what, and where.
     pub not_executable: Vec<(String, Span)>,
 }
@@ -112,6 +114,9 @@ pub struct Side {
     pub format: Format,
     /// Names that a checkpoint of this side has; of each group of alternatives it has one.
     pub detect: Vec<Vec<Template>>,
+    /// Names that are dictionaries of their own in a torch file, below the first root. Other names are keys with
+    /// dots in them.
+    pub nested: Vec<Template>,
 }
 
 /// How a side's checkpoints are written.
@@ -508,6 +513,8 @@ pub struct Tie {
     pub alias: Template,
     /// What it is a copy of; a parameter of some rule.
     pub of: Template,
+    /// The ranks it is written on, where there are several; it is not written otherwise.
+    pub on: Option<(RankId, RankEnd)>,
     /// Where it is written.
     pub span: Span,
 }
@@ -523,6 +530,12 @@ impl Mapping {
     #[must_use]
     pub fn axis(&self, id: AxisId) -> &Axis {
         &self.axes[id.index()]
+    }
+
+    /// The rank axes of a side, in the order in which they are declared.
+    pub fn ranks_of(&self, side: SideId) -> impl Iterator<Item = RankId> + '_ {
+        let all = self.ranks.iter().enumerate().filter(move |(_, rank)| rank.side == side);
+        all.map(|(at, _)| RankId::from_index(at))
     }
 
     /// A config value.

@@ -21,7 +21,7 @@ pub enum Part {
     Literal(String),
     /// A number made of an index.
     Index(IndexPart),
-    /// A rank's number, in the root of a side: `model{vpp}`.
+    /// A rank's number, in the root of a side: `model{vpp}`. Where there is one rank it is left out: `model`.
     Rank(RankId, Option<usize>),
     /// `*`: one or more characters, no dot.
     Star,
@@ -53,6 +53,8 @@ pub struct Captures {
     pub indices: Vec<(AxisId, u64)>,
     /// What stars stood for, in order.
     pub stars: Vec<String>,
+    /// Numbers of ranks; a rank axis with one rank has none in names.
+    pub ranks: Vec<(RankId, u64)>,
 }
 
 impl Captures {
@@ -96,6 +98,12 @@ impl Template {
         (count(&Part::Star), count(&Part::DoubleStar))
     }
 
+    /// Whether it holds the number of a rank axis.
+    #[must_use]
+    pub fn has_rank(&self, rank: RankId) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Rank(r, _) if *r == rank))
+    }
+
     /// What the holes hold if the whole of `name` fits.
     #[must_use]
     pub fn matches(&self, name: &str) -> Option<Captures> {
@@ -112,7 +120,11 @@ impl Template {
             match part {
                 Part::Literal(text) => name.push_str(text),
                 Part::Star | Part::DoubleStar => name.push_str(stars.next()?),
-                Part::Rank(..) => return None,
+                Part::Rank(rank, width) => {
+                    if let Some((_, at)) = captures.ranks.iter().find(|(r, _)| r == rank) {
+                        name.push_str(&format!("{at:0width$}", width = width.unwrap_or(0)));
+                    }
+                }
                 Part::Index(index) => name.push_str(&index.render(captures.index(index.axis)?)?),
             }
         }
@@ -192,9 +204,18 @@ fn match_parts(parts: &[Part], name: &str, captures: &mut Captures) -> bool {
             }
             fits
         }
-        Part::Rank(..) => {
+        Part::Rank(rank, _) => {
             let digits = name.bytes().take_while(u8::is_ascii_digit).count();
-            digits > 0 && match_parts(rest, &name[digits..], captures)
+            match name[..digits].parse() {
+                Ok(at) => captures.ranks.push((*rank, at)),
+                Err(_) if digits > 0 => return false,
+                Err(_) => {}
+            }
+            let fits = match_parts(rest, &name[digits..], captures);
+            if !fits && digits > 0 {
+                captures.ranks.pop();
+            }
+            fits
         }
         Part::Star | Part::DoubleStar => {
             let reach = match first {
@@ -323,7 +344,7 @@ mod tests {
         let t = template("l{2}");
         assert_eq!(t.matches("l5").unwrap().indices, [(AxisId(0), 3)]);
         assert_eq!(t.matches("l1"), None);
-        let captures = Captures { indices: vec![(AxisId(0), 3)], stars: vec![] };
+        let captures = Captures { indices: vec![(AxisId(0), 3)], stars: vec![], ..Captures::default() };
         assert_eq!(t.render(&captures).unwrap(), "l5");
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use crate::ast::BinaryOp;
-use crate::mapping::{AxisId, FieldId};
+use crate::mapping::{AxisId, FieldId, RankId};
 use crate::source::Span;
 
 /// A config value.
@@ -142,6 +142,10 @@ pub enum ExprKind {
     Known(FieldId),
     /// The coordinate of an index.
     Index(AxisId),
+    /// How many ranks there are along a rank axis.
+    Ranks(RankId),
+    /// `output.dtype`: the dtype that most parameters of the target are written in.
+    OutputDtype,
     /// What a document of the side that is read holds at this path; null where there is nothing.
     Place(String),
     /// Whether that place holds anything but null.
@@ -219,6 +223,14 @@ pub trait Environment {
     fn place(&self, path: &str) -> Option<Value>;
     /// The coordinate of an index; `None` where no single one is meant.
     fn index(&self, axis: AxisId) -> Option<u64>;
+    /// The dtype that most parameters of the target are written in, as a document has it; `None` while it is read.
+    fn output_dtype(&self) -> Option<Value> {
+        None
+    }
+    /// How many ranks there are along a rank axis; one by default.
+    fn ranks(&self, _rank: RankId) -> u64 {
+        1
+    }
 }
 
 /// Why an expression has no value.
@@ -251,6 +263,8 @@ impl Expr {
                 let coordinate = env.index(*axis).ok_or(EvalError::NoIndex(*axis))?;
                 Ok(Value::Int(i64::try_from(coordinate).unwrap_or(i64::MAX)))
             }
+            ExprKind::OutputDtype => Ok(env.output_dtype().unwrap_or(Value::Null)),
+            ExprKind::Ranks(rank) => Ok(Value::Int(i64::try_from(env.ranks(*rank)).unwrap_or(i64::MAX))),
             ExprKind::Place(path) => Ok(env.place(path).unwrap_or(Value::Null)),
             ExprKind::Present(path) => Ok(Value::Bool(env.place(path).is_some_and(|v| v != Value::Null))),
             ExprKind::Not(inner) => Ok(Value::Bool(!inner.evaluate(env)?.is_true())),
@@ -360,6 +374,8 @@ impl Expr {
             | ExprKind::Field(_)
             | ExprKind::Known(_)
             | ExprKind::Index(_)
+            | ExprKind::Ranks(_)
+            | ExprKind::OutputDtype
             | ExprKind::Place(_)
             | ExprKind::Present(_) => {}
         }

@@ -12,8 +12,14 @@ pub struct ShippedMapping {
 }
 
 /// Every shipped mapping, by name.
-pub const SHIPPED: &[ShippedMapping] =
-    &[ShippedMapping { name: "megatron_gpt2", text: include_str!("../megatron_gpt2.mapping") }];
+pub const SHIPPED: &[ShippedMapping] = &[
+    ShippedMapping { name: "mcore_gpt2", text: include_str!("../mcore_gpt2.mapping") },
+    ShippedMapping { name: "mcore_llama", text: include_str!("../mcore_llama.mapping") },
+    ShippedMapping { name: "mcore_mixtral", text: include_str!("../mcore_mixtral.mapping") },
+    ShippedMapping { name: "megatron_bert", text: include_str!("../megatron_bert.mapping") },
+    ShippedMapping { name: "megatron_gpt2", text: include_str!("../megatron_gpt2.mapping") },
+    ShippedMapping { name: "megatron_llama", text: include_str!("../megatron_llama.mapping") },
+];
 
 /// The shipped mapping called `name`.
 #[must_use]

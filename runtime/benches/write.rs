@@ -1,4 +1,5 @@
-//! Writing a whole model of 345 million 2-byte parameters, every matrix transposed, against copying the file.
+//! Writing a whole model of 345 million 2-byte parameters, every matrix transposed, as safetensors and as a torch file,
+//! against copying the file.
 //!
 //! The source lies in memory; files go to a temporary directory (`TMPDIR`) and are not synced.
 
@@ -9,7 +10,7 @@ use std::time::Instant;
 
 use transship::DType;
 use transship::engine::{Content, Convert, StridedCopy, TargetTensor};
-use transship::output::{Options, TensorSpec, plan_safetensors, run};
+use transship::output::{Options, OutputPlan, Saved, TensorSpec, plan_safetensors, plan_torch, run};
 
 const HIDDEN: usize = 1024;
 const LAYERS: usize = 24;
@@ -35,27 +36,34 @@ fn main() {
             tensors.push(tensor(&name(rest), &source, &[HIDDEN], false));
         }
     }
-    let plan = plan_safetensors(tensors.iter().map(TensorSpec::of).collect(), &BTreeMap::new(), None)
-        .expect("a valid plan");
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    println!("{} MB", plan.total_bytes() / 1_000_000);
+    let specs: Vec<TensorSpec> = tensors.iter().map(TensorSpec::of).collect();
+    let entries = specs.iter().map(|spec| (spec.name.clone(), Saved::Tensor(spec.clone())));
+    let torch = plan_torch("model.pt", &Saved::Dict(entries.collect())).expect("a valid plan");
+    let torch = OutputPlan { files: vec![torch], index: None, superseded: |_| false };
+    let safetensors = plan_safetensors(specs, &BTreeMap::new(), None).expect("a valid plan");
+    println!("{} MB", torch.total_bytes() / 1_000_000);
     for threads in [1, 2, 1, 2, 1, 2] {
-        let path = directory.path().join("model");
-        let options = Options { threads, sync: false, ..Options::default() };
-        let start = Instant::now();
-        run(&path, &plan, &tensors, &[], &options).expect("the model is written");
-        let written = start.elapsed();
-        let start = Instant::now();
-        let copy = directory.path().join("copy");
-        std::fs::copy(path.join("model.safetensors"), &copy).expect("the file is copied");
-        println!(
-            "{threads} threads: {:.3} s, copying the file {:.3} s",
-            written.as_secs_f64(),
-            start.elapsed().as_secs_f64()
-        );
-        std::fs::remove_file(copy).expect("the copy is removed");
-        std::fs::remove_dir_all(path).expect("the model is removed");
+        for plan in [&safetensors, &torch] {
+            measure(plan, &tensors, threads);
+        }
     }
+}
+
+fn measure(plan: &OutputPlan, tensors: &[TargetTensor<'_>], threads: usize) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("model");
+    let name = &plan.files[0].name;
+    let options = Options { threads, sync: false, ..Options::default() };
+    let start = Instant::now();
+    run(&path, plan, tensors, &[], &options).expect("the model is written");
+    let written = start.elapsed();
+    let start = Instant::now();
+    std::fs::copy(path.join(name), directory.path().join("copy")).expect("the file is copied");
+    println!(
+        "{threads} threads: {name} {:.3} s, copying the file {:.3} s",
+        written.as_secs_f64(),
+        start.elapsed().as_secs_f64()
+    );
 }
 
 fn tensor<'a>(name: &str, source: &'a [u8], shape: &[usize], transposed: bool) -> TargetTensor<'a> {

@@ -95,6 +95,11 @@ impl Map {
         self.entries.insert(key, value);
     }
 
+    /// Takes out the entry under the text `name`; the others keep their order.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Value> {
+        self.entries.shift_remove(&Key::Str(name.into()))
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -169,6 +174,44 @@ impl Value {
             }
         }
         None
+    }
+
+    /// Adds `by` to the index of every tensor.
+    pub(crate) fn shift_tensors(&mut self, by: usize) {
+        self.each_tensor(&mut |value, at| *value = Value::Tensor(at + by));
+    }
+
+    /// Calls `change` with each tensor's place here, and its index.
+    pub(crate) fn each_tensor(&mut self, change: &mut impl FnMut(&mut Value, usize)) {
+        let mut each = |values: &mut dyn Iterator<Item = &mut Value>| {
+            for value in values {
+                value.each_tensor(change);
+            }
+        };
+        match self {
+            Value::Tensor(at) => {
+                let at = *at;
+                change(self, at);
+            }
+            Value::List(list) => each(&mut list.iter_mut()),
+            Value::Map(map) => each(&mut map.entries.values_mut()),
+            Value::Object(object) => {
+                let Object { class: _, args, kwargs, attributes, state, items, entries } = &mut **object;
+                each(&mut args.iter_mut().chain(items).chain(state));
+                for map in [kwargs, attributes, entries] {
+                    each(&mut map.entries.values_mut());
+                }
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::BigInt(_)
+            | Value::Float(_)
+            | Value::Str(_)
+            | Value::Bytes(_)
+            | Value::Global(_)
+            | Value::Cycle => {}
+        }
     }
 
     fn member(&self, name: &str) -> Option<&Value> {

@@ -65,11 +65,11 @@ fn the_published_member_is_preferred_and_others_can_be_chosen() {
         folder.write("x.zip", zip(&[("other.pt", &container(), false), (published, &stream(), false)]));
     let checkpoint = Checkpoint::open(&path).expect("the published member");
     check(&checkpoint, &format!("x.zip!{published}"));
-    let options = OpenOptions { member: Some("other.pt".to_owned()) };
+    let options = OpenOptions { member: Some("other.pt".to_owned()), ..OpenOptions::default() };
     let chosen = Checkpoint::open_with(&path, &options).expect("the chosen member");
     check(&chosen, "x.zip!other.pt");
     assert_eq!(chosen.format().kind, FormatKind::TorchZip);
-    let options = OpenOptions { member: Some("none.pt".to_owned()) };
+    let options = OpenOptions { member: Some("none.pt".to_owned()), ..OpenOptions::default() };
     assert_eq!(
         folder.message(&Checkpoint::open_with(&path, &options).expect_err("no such member")),
         "cannot read x.zip: the zip archive has no entry `none.pt`; the checkpoints in it are other.pt, \
@@ -108,7 +108,7 @@ fn archives_without_one_checkpoint_say_so() {
 #[test]
 fn a_member_needs_an_archive_of_checkpoints() {
     let folder = Folder::new();
-    let options = OpenOptions { member: Some("a.pt".to_owned()) };
+    let options = OpenOptions { member: Some("a.pt".to_owned()), ..OpenOptions::default() };
     for (content, kind) in [(stream(), "torch legacy stream"), (container(), "torch zip")] {
         let error = Checkpoint::open_with(&folder.write("x.pt", content), &options).expect_err("no archive");
         assert_eq!(
@@ -201,18 +201,17 @@ fn megatron_directories_open_at_every_level() {
 }
 
 #[test]
-fn ranks_are_not_merged() {
+fn one_rank_of_several_can_be_opened() {
     let folder = Folder::new();
     folder.write("iter_0000001/mp_rank_00/model_optim_rng.pt", container());
     folder.write("iter_0000001/mp_rank_01/model_optim_rng.pt", container());
-    assert_eq!(
-        folder.refusal("iter_0000001"),
-        "cannot read iter_0000001: the model is cut over 2 ranks (mp_rank_00, mp_rank_01), and merging ranks is not \
-         supported yet; merge them with Megatron-LM's tools first"
-    );
-    // One of them can still be looked at, and knows that it is not all.
-    let rank = Checkpoint::open(&folder.path().join("iter_0000001/mp_rank_01")).expect("one rank");
-    assert_eq!(rank.other_ranks(), ["mp_rank_00"]);
+    folder.write("iter_0000001/mp_rank_00_000/optim.pt", b"the optimizer's");
+    folder.write("iter_0000001/mp_rank_00.old/model_optim_rng.pt", container());
+    for one in ["iter_0000001/mp_rank_01", "iter_0000001/mp_rank_01/model_optim_rng.pt"] {
+        let rank = Checkpoint::open(&folder.path().join(one)).expect("one rank");
+        check(&rank, "mp_rank_01/model_optim_rng.pt");
+        assert_eq!((rank.other_ranks(), rank.ranks().len()), (&["mp_rank_00".to_owned()][..], 1));
+    }
 }
 
 #[test]

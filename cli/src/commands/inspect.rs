@@ -1,5 +1,6 @@
 //! `transship inspect`.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use serde_json::{Value as Json, json};
@@ -11,7 +12,7 @@ use crate::size::show_size;
 use crate::{Failure, Streams};
 
 pub(crate) fn run(args: &Inspect, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let checkpoint = open(&args.input, args.member.as_deref())?;
+    let checkpoint = open(&args.input, &args.choice)?;
     match args.format {
         Format::Json => writeln!(streams.out, "{:#}", as_json(&checkpoint))?,
         Format::Text => write_text(&checkpoint, streams.out)?,
@@ -23,19 +24,53 @@ fn write_text(checkpoint: &Checkpoint, out: &mut dyn Write) -> Result<(), Failur
     let tensors = checkpoint.tensors();
     let elements: u64 = tensors.iter().map(Tensor::elements).fold(0, u64::saturating_add);
     let stored: u64 = checkpoint.storages().iter().map(transship::Storage::len).fold(0, u64::saturating_add);
-    writeln!(out, "{}: {}", checkpoint.file(), checkpoint.format())?;
+    let ranks = match checkpoint.ranks().len() {
+        1 => String::new(),
+        count => format!(", {count} ranks"),
+    };
+    writeln!(out, "{}: {}{ranks}", checkpoint.file(), checkpoint.format())?;
     writeln!(out, "{} tensors, {elements} elements, {} stored", tensors.len(), show_size(stored))?;
-    let mut root = Node::default();
-    for tensor in tensors {
-        root.insert(&tensor.name, describe(checkpoint, tensor));
+    for part in alike(checkpoint) {
+        if let [_, _, ..] = checkpoint.ranks() {
+            writeln!(out, "{}", part.ranks.join(", "))?;
+        }
+        part.names.write(out, usize::from(checkpoint.ranks().len() > 1))?;
     }
-    for unsupported in checkpoint.unsupported() {
-        let text = format!("{} {:?}  not converted", unsupported.dtype, unsupported.shape);
-        root.insert(&unsupported.name, text);
+    let mut unsupported = Node::default();
+    for tensor in checkpoint.unsupported() {
+        unsupported.insert(&tensor.name, format!("{} {:?}  not converted", tensor.dtype, tensor.shape));
     }
-    root.write(out, 0)?;
+    unsupported.write(out, 0)?;
     write_documents(checkpoint.documents(), out, 0)?;
     Ok(())
+}
+
+/// Ranks that hold tensors of the same names, dtypes and shapes.
+struct Part<'a> {
+    ranks: Vec<&'a str>,
+    names: Node,
+}
+
+/// The ranks in groups that hold alike tensors, in order of the first of each.
+fn alike(checkpoint: &Checkpoint) -> Vec<Part<'_>> {
+    let mut tensors: Vec<Vec<(&str, String)>> = vec![Vec::new(); checkpoint.ranks().len()];
+    for tensor in checkpoint.tensors() {
+        tensors[tensor.rank].push((&tensor.name, describe(checkpoint, tensor)));
+    }
+    let mut groups: HashMap<Vec<(&str, String)>, usize> = HashMap::new();
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for (rank, tensors) in checkpoint.ranks().iter().zip(tensors) {
+        let part = *groups.entry(tensors).or_insert_with_key(|tensors| {
+            let mut names = Node::default();
+            for (name, text) in tensors {
+                names.insert(name, text.clone());
+            }
+            parts.push(Part { ranks: Vec::new(), names });
+            parts.len() - 1
+        });
+        parts[part].ranks.push(&rank.name);
+    }
+    parts
 }
 
 /// `f16 [640, 64]`, and what is out of the ordinary about it.
@@ -61,7 +96,7 @@ fn describe(checkpoint: &Checkpoint, tensor: &Tensor) -> String {
 struct Node {
     text: Option<String>,
     children: Vec<(String, Node)>,
-    places: std::collections::HashMap<String, usize>,
+    places: HashMap<String, usize>,
 }
 
 impl Node {
@@ -134,7 +169,7 @@ fn as_json(checkpoint: &Checkpoint) -> Json {
         .iter()
         .map(|t| {
             let storage = checkpoint.storage(t);
-            json!({
+            let mut json = json!({
                 "name": t.name,
                 "dtype": t.dtype.name(),
                 "shape": t.shape,
@@ -144,7 +179,14 @@ fn as_json(checkpoint: &Checkpoint) -> Json {
                 "storage": storage.key,
                 "storage_bytes": storage.len(),
                 "shared": storage.is_shared(),
-            })
+            });
+            if checkpoint.ranks().len() > 1 {
+                json["rank"] = t.rank.into();
+            }
+            if let Some(chunk) = &t.chunk {
+                json["chunk"] = json!({ "shape": chunk.shape, "offsets": chunk.offsets });
+            }
+            json
         })
         .collect();
     let unsupported: Vec<Json> = checkpoint
@@ -152,11 +194,18 @@ fn as_json(checkpoint: &Checkpoint) -> Json {
         .iter()
         .map(|u| json!({ "name": u.name, "dtype": u.dtype, "shape": u.shape }))
         .collect();
+    let ranks: Vec<Json> = checkpoint
+        .ranks()
+        .iter()
+        .filter(|rank| !rank.name.is_empty())
+        .map(|rank| json!({ "name": rank.name, "numbers": rank.numbers, "file": rank.file }))
+        .collect();
     json!({
         "file": checkpoint.file(),
         "format": checkpoint.format().to_string(),
         "tensors": tensors,
         "unsupported": unsupported,
+        "ranks": ranks,
         "documents": checkpoint.documents().to_json(),
     })
 }

@@ -30,6 +30,7 @@ impl Printer<'_> {
         let (keyword, value) = match &entry.kind {
             SideEntryKind::Parameters(names) => ("parameters", self.name_list(names)),
             SideEntryKind::Detect(names) => ("detect", self.name_list(names)),
+            SideEntryKind::Nested(names) => ("nested", self.name_list(names)),
             SideEntryKind::Documents(documents) => ("documents", document_list(documents)),
             SideEntryKind::Rank { name, places, default } => {
                 ("rank", self.rank(name, places, default.as_ref()))

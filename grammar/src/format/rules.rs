@@ -198,7 +198,8 @@ impl Printer<'_> {
 
     pub(super) fn tie(self, tie: &Tie) -> Printed {
         let alias = format!("tie {}{}", on_side(tie.side.as_ref()), self.name(&tie.alias));
-        two_parts(Kind::Other, &Doc::Text(alias), &Doc::text(format!("= {}", self.name(&tie.of))))
+        let on = tie.on.as_ref().map(|place| format!(" on {}", place.text)).unwrap_or_default();
+        two_parts(Kind::Other, &Doc::Text(alias), &Doc::text(format!("= {}{on}", self.name(&tie.of))))
     }
 }
 

@@ -100,6 +100,7 @@ pub(super) const KEYWORDS: &[&str] = &[
     "dtype",
     "format",
     "detect",
+    "nested",
     "require",
     "note",
 ];
@@ -131,7 +132,7 @@ pub(super) fn found_token(rest: &str) -> &str {
 /// What may stand here in a few words, since a long list helps nobody; never empty.
 fn expected_text(rules: &[Rule]) -> String {
     if rules.contains(&Rule::parameters) {
-        return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect` or `drop`"
+        return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect`, `nested` or `drop`"
             .to_owned();
     }
     if rules.contains(&Rule::EOI) && !rules.contains(&Rule::arrow) {

@@ -229,7 +229,9 @@ fn parse_tie(node: Node<'_>) -> Tie {
     let at = span(&node);
     let (side, mut parts) = split_side(node);
     let alias = parse_name(expect(parts.next()));
-    Tie { side, alias, of: parse_name(expect(parts.next())), span: at }
+    let of = parse_name(expect(parts.next()));
+    let on = parts.next().map(|on| ident(&expect(without_keywords(on).next())));
+    Tie { side, alias, of, on, span: at }
 }
 
 /// The side before a colon, if one is named, and the other children.

@@ -162,5 +162,6 @@ fn is_keyword(rule: Rule) -> bool {
             | Rule::kw_dtype
             | Rule::kw_format
             | Rule::kw_detect
+            | Rule::kw_nested
     )
 }

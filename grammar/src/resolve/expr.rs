@@ -4,7 +4,7 @@ use super::{Resolver, Space};
 use crate::ast::{self, BinaryOp, Ident};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::mapping::{Choice, ChoiceId, SideId};
+use crate::mapping::{Choice, ChoiceId, RankId, SideId};
 use crate::size::{Size, Symbol};
 use crate::source::Span;
 use crate::value::{Expr, ExprKind, Operator, Pattern, PatternChoice, Value};
@@ -56,6 +56,7 @@ impl<'a> Resolver<'a> {
             "true" => return Some(ExprKind::Literal(Value::Bool(true))),
             "false" => return Some(ExprKind::Literal(Value::Bool(false))),
             "null" => return Some(ExprKind::Literal(Value::Null)),
+            "output.dtype" => return Some(ExprKind::OutputDtype),
             _ => {}
         }
         let word = Ident { text: text.to_owned(), span };
@@ -65,6 +66,9 @@ impl<'a> Resolver<'a> {
         }
         if let Some(axis) = self.axes_by_name.get(text) {
             return Some(ExprKind::Index(*axis));
+        }
+        if let Some(rank) = self.rank_named(text, side) {
+            return Some(ExprKind::Ranks(rank));
         }
         let Some(side) = side else {
             // `layer`, where `layers` is a config value and no name has had the index yet.
@@ -76,6 +80,13 @@ impl<'a> Resolver<'a> {
         };
         self.check_place(&word, side);
         Some(ExprKind::Place(text.to_owned()))
+    }
+
+    /// The rank axis of this name: of two sides that have one, of `side`.
+    fn rank_named(&self, text: &str, side: Option<SideId>) -> Option<RankId> {
+        let ranks = &self.mapping.ranks;
+        let own = ranks.iter().position(|r| r.name == text && Some(r.side) == side);
+        own.or_else(|| ranks.iter().position(|r| r.name == text)).map(RankId::from_index)
     }
 
     /// Choices over layouts and rules must come out the same whichever side is read.

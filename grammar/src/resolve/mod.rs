@@ -97,6 +97,7 @@ impl<'a> Resolver<'a> {
             dtype: None,
             format: Format::Safetensors,
             detect: Vec::new(),
+            nested: Vec::new(),
         };
         let docs: Vec<&str> = source
             .text()
@@ -121,6 +122,7 @@ impl<'a> Resolver<'a> {
             drops: Vec::new(),
             emits: Vec::new(),
             ties: Vec::new(),
+            reflected: false,
             not_executable: Vec::new(),
         };
         Resolver {

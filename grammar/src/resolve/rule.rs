@@ -381,7 +381,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn rank_end(&mut self, place: &Ident) -> Option<(RankId, RankEnd)> {
+    pub(super) fn rank_end(&mut self, place: &Ident) -> Option<(RankId, RankEnd)> {
         let (rank, end) = place.text.split_once('.').unwrap_or((place.text.as_str(), ""));
         let end = match end {
             "first" => RankEnd::First,

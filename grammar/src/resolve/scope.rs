@@ -72,7 +72,8 @@ impl<'a> Resolver<'a> {
         scope: &Scope,
     ) -> Option<Vec<Expanded>> {
         let names = self.expand_name(name, side)?;
-        if names.iter().any(|n| n.template.parts.iter().any(|p| matches!(p, Part::Rank(..)))) {
+        let numbered = |n: &Expanded| n.template.parts.iter().any(|p| matches!(p, Part::Rank(..)));
+        if !name.absolute && names.iter().any(numbered) {
             self.error(
                 Diagnostic::error(
                     Code::Misplaced,
@@ -299,12 +300,14 @@ impl<'a> Resolver<'a> {
         }
         match found.as_slice() {
             [(side, alias, of)] => {
+                let on = tie.on.as_ref().and_then(|place| self.rank_end(place));
                 for (alias, of) in alias.iter().flat_map(|a| of.iter().map(move |o| (a, o))) {
                     self.mapping.ties.push(Tie {
                         guard: scope.guard.clone(),
                         side: *side,
                         alias: alias.template.clone(),
                         of: of.template.clone(),
+                        on,
                         span: tie.span,
                     });
                 }

@@ -48,6 +48,7 @@ impl<'a> Resolver<'a> {
                 SideEntryKind::DType(_) => "dtype",
                 SideEntryKind::Format(_) => "format",
                 SideEntryKind::Detect(_) => "detect",
+                SideEntryKind::Nested(_) => "nested",
                 SideEntryKind::Rank { .. } | SideEntryKind::Drop(_) => continue,
             };
             let same =
@@ -101,6 +102,9 @@ impl<'a> Resolver<'a> {
             }
             SideEntryKind::Detect(names) => {
                 self.mapping.sides[side.index()].detect = self.plain_templates(side, names);
+            }
+            SideEntryKind::Nested(names) => {
+                self.mapping.sides[side.index()].nested = self.plain_templates(side, names).concat();
             }
             SideEntryKind::Documents(documents) => {
                 let documents = documents

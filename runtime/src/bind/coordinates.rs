@@ -130,15 +130,15 @@ impl Binding<'_> {
     /// Every list that an index picks sizes from has one for each coordinate.
     fn check_lists(&self, diagnostics: &mut Diagnostics) {
         let mut claims: Vec<_> = self.claims.entries.iter().collect();
-        claims.sort_unstable_by_key(|((rule, entry, _), (tensor, _))| (*tensor, *rule, *entry));
+        claims.sort_unstable_by_key(|((rule, entry, _), claimed)| (claimed.tensor, *rule, *entry));
         let mut told: Vec<FieldId> = Vec::new();
-        for ((rule, entry, key), (tensor, era)) in claims {
-            let stored = &self.mapping.rules[*rule].sides[self.from.index()][*entry].stored[*era];
+        for ((rule, entry, key), claimed) in claims {
+            let stored = &self.mapping.rules[*rule].sides[self.from.index()][*entry].stored[claimed.era];
             let axes = self.layout(stored, key).map(grammar::Layout::axes).unwrap_or_default();
             for axis in axes.into_iter().filter(|axis| self.axis_len(axis, key).is_none()) {
                 if let (Some(field), Some(by)) = (self.mapping.axis(axis.axis).field, axis.by)
                     && !told.contains(&field)
-                    && let Some(diagnostic) = self.no_size_at(field, by, key, axis.span, *tensor)
+                    && let Some(diagnostic) = self.no_size_at(field, by, key, axis.span, claimed.tensor)
                 {
                     told.push(field);
                     diagnostics.push(diagnostic);
@@ -195,10 +195,10 @@ impl Binding<'_> {
             .claims
             .entries
             .iter()
-            .filter(|((rule, entry, key), (_, era))| {
-                !stays(&rules[*rule], template(*rule, *entry, *era), key)
+            .filter(|((rule, entry, key), claimed)| {
+                !stays(&rules[*rule], template(*rule, *entry, claimed.era), key)
             })
-            .map(|(claim, (tensor, _))| (claim.clone(), *tensor))
+            .map(|(claim, claimed)| (claim.clone(), claimed.clone()))
             .collect();
         let renamed: Vec<bool> = self
             .claims
@@ -206,7 +206,7 @@ impl Binding<'_> {
             .iter()
             .map(|r| stays(&rules[r.rule], template(r.rule, r.entry, r.era), &sorted_key(&r.captures)))
             .collect();
-        let mut left: Vec<usize> = outside.iter().map(|(_, tensor)| *tensor).collect();
+        let mut left: Vec<usize> = outside.iter().flat_map(|(_, claimed)| claimed.tensors()).collect();
         outside.iter().for_each(|(claim, _)| {
             self.claims.entries.remove(claim);
         });

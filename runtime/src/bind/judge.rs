@@ -283,10 +283,10 @@ impl Binding<'_> {
 
     /// The lists that a tensor's layout picks sizes from.
     fn lists_of(&self, tensor: usize) -> Vec<FieldId> {
-        let claim = self.claims.entries.iter().filter(|(_, (number, _))| *number == tensor);
+        let claim = self.claims.entries.iter().filter(|(_, claimed)| claimed.tensors().any(|n| n == tensor));
         let claim = claim.min_by_key(|((rule, entry, _), _)| (*rule, *entry));
-        let Some(((rule, entry, key), (_, era))) = claim else { return Vec::new() };
-        let stored = &self.mapping.rules[*rule].sides[self.from.index()][*entry].stored[*era];
+        let Some(((rule, entry, key), claimed)) = claim else { return Vec::new() };
+        let stored = &self.mapping.rules[*rule].sides[self.from.index()][*entry].stored[claimed.era];
         let axes = self.layout(stored, key).map(grammar::Layout::axes).unwrap_or_default();
         let picked = axes.into_iter().filter(|axis| axis.by.is_some());
         let mut lists: Vec<FieldId> = picked.filter_map(|axis| self.mapping.axis(axis.axis).field).collect();

@@ -6,6 +6,7 @@ mod config;
 mod coordinates;
 mod judge;
 mod names;
+mod ranks;
 mod report;
 mod shapes;
 mod solve;
@@ -20,7 +21,8 @@ use grammar::{
 
 pub(crate) use config::from_json;
 pub use config::{BaseConfig, Origin, Setting};
-pub(crate) use names::{Claims, Key, full_name, is_renaming, sorted_key};
+pub(crate) use names::{Claimed, Claims, Key, full_name, is_renaming, sorted_key};
+pub(crate) use ranks::{Coordinates, Ranks, file_ranks, is_in_roots, split_over};
 
 use crate::Checkpoint;
 
@@ -31,6 +33,8 @@ pub struct BindOptions {
     pub settings: Vec<Setting>,
     /// A config of the target to start from.
     pub base: Option<BaseConfig>,
+    /// How many ranks the target is split over, by rank axis; one where absent.
+    pub ranks: Vec<(String, u64)>,
 }
 
 /// A mapping bound to a checkpoint.
@@ -45,6 +49,7 @@ pub struct Binding<'a> {
     /// The branch each choice takes; `None` for those that depend on an index.
     pub(crate) branches: Vec<Option<usize>>,
     pub(crate) claims: Claims,
+    pub(crate) ranks: Ranks,
     /// What the user should know, in the order it was found.
     pub(crate) notes: Vec<String>,
 }
@@ -106,10 +111,13 @@ impl<'a> Binding<'a> {
             values: vec![None; mapping.config.fields.len()],
             branches: vec![None; mapping.choices.len()],
             claims: Claims::default(),
+            ranks: Ranks::default(),
             notes: Vec::new(),
         };
         binding.check_executable(&mut diagnostics);
-        binding.check_ranks(&mut diagnostics);
+        binding.find_ranks(&options.ranks, &mut diagnostics);
+        stop_on_errors(&diagnostics)?;
+        binding.check_rank_documents(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.read_config(&options.settings, &mut diagnostics);
         stop_on_errors(&diagnostics)?;
@@ -151,6 +159,7 @@ impl<'a> Binding<'a> {
             values: vec![None; mapping.config.fields.len()],
             branches: vec![None; mapping.choices.len()],
             claims: Claims::default(),
+            ranks: Ranks::default(),
             notes: Vec::new(),
         };
         binding.set_config(settings, &mut diagnostics);
@@ -270,6 +279,10 @@ impl Environment for Scope<'_, '_> {
 
     fn index(&self, axis: AxisId) -> Option<u64> {
         self.key?.iter().find(|(a, _)| *a == axis).map(|(_, i)| *i)
+    }
+
+    fn ranks(&self, rank: grammar::RankId) -> u64 {
+        self.binding.ranks.count(rank)
     }
 }
 

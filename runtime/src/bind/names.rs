@@ -1,11 +1,12 @@
 //! Stored names against the templates of rules.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use transship_grammar as grammar;
 
 use grammar::{
-    AxisId, Captures, Code, Diagnostic, Diagnostics, Environment, EvalError, Mapping, Rule, SideId, Span,
+    AxisId, Captures, Code, Diagnostic, Diagnostics, EvalError, Mapping, RankId, Rule, SideId, Span,
     Template, Value,
 };
 
@@ -19,7 +20,7 @@ pub(crate) type Key = Vec<(AxisId, u64)>;
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     /// Tensors of a rule's entry by the coordinates in their names: index of the tensor, and of the era.
-    pub(crate) entries: HashMap<(usize, usize, Key), (usize, usize)>,
+    pub(crate) entries: HashMap<(usize, usize, Key), Claimed>,
     /// Tensors of rules with stars or without layouts.
     pub(crate) renamed: Vec<Renamed>,
     /// Copies that are tied: the tensor, the tie, what its name holds.
@@ -30,6 +31,24 @@ pub(crate) struct Claims {
     pub(crate) dropped: BTreeMap<usize, usize>,
     /// How many tensors lie outside the side's parameters.
     pub(crate) outside: usize,
+}
+
+/// A parameter and the tensors that store it: one, or as many as ranks and chunks.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    /// The first tensor.
+    pub(crate) tensor: usize,
+    /// Which of the names of its entry it has.
+    pub(crate) era: usize,
+    /// The other tensors, in order.
+    pub(crate) others: Vec<usize>,
+}
+
+impl Claimed {
+    /// All tensors, in order.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = usize> {
+        [self.tensor].into_iter().chain(self.others.iter().copied())
+    }
 }
 
 /// A parameter that is stored under two names.
@@ -51,36 +70,43 @@ pub(crate) struct Renamed {
 impl Claims {
     /// Tensors that some rule takes.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = usize> {
-        let entries = self.entries.values().map(|(tensor, _)| *tensor);
+        let entries = self.entries.values().flat_map(Claimed::tensors);
         entries.chain(self.renamed.iter().map(|r| r.tensor))
     }
 }
 
 /// A stored name as rules see it: the whole, and what is below the side's first root.
-struct Relative<'n> {
+pub(super) struct Relative<'n> {
     whole: &'n str,
     below: Option<&'n str>,
     /// Whether it lies below any root.
     inside: bool,
+    /// Numbers of ranks in the root.
+    pub(super) ranks: Vec<(RankId, u64)>,
 }
 
-fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Relative<'n> {
-    let below = |root: &Template| -> Option<&'n str> {
+pub(super) fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Relative<'n> {
+    let below = |root: &Template| -> Option<(&'n str, Vec<(RankId, u64)>)> {
         if root.parts.is_empty() {
-            return Some(name);
+            return Some((name, Vec::new()));
         }
-        name.match_indices('.')
-            .find(|(at, _)| root.matches(&name[..*at]).is_some())
-            .map(|(at, _)| &name[at + 1..])
+        let mut ends = name.match_indices('.').map(|(at, _)| at);
+        ends.find_map(|at| Some((&name[at + 1..], root.matches(&name[..at])?.ranks)))
     };
     let roots = &mapping.side(side).roots;
     let first = below(&roots[0]);
     let inside = first.is_some() || roots[1..].iter().any(|root| below(root).is_some());
-    Relative { whole: name, below: first, inside }
+    let (first, ranks) = first.map_or((None, Vec::new()), |(below, ranks)| (Some(below), ranks));
+    Relative { whole: name, below: first, inside, ranks }
 }
 
-fn captures(template: &Template, stored: &Relative<'_>) -> Option<Captures> {
-    if template.absolute { template.matches(stored.whole) } else { template.matches(stored.below?) }
+pub(super) fn captures(template: &Template, stored: &Relative<'_>) -> Option<Captures> {
+    if template.absolute {
+        return template.matches(stored.whole);
+    }
+    let mut found = template.matches(stored.below?)?;
+    found.ranks.extend(&stored.ranks);
+    Some(found)
 }
 
 /// The whole name that a template gives on a side, root and all.
@@ -95,7 +121,7 @@ pub(crate) fn full_name(
     if template.absolute || root.parts.is_empty() {
         return Some(name);
     }
-    Some(format!("{}.{name}", root.render(&Captures::default())?))
+    Some(format!("{}.{name}", root.render(holes)?))
 }
 
 pub(super) fn has_marks(mapping: &Mapping, side: SideId, checkpoint: &Checkpoint) -> bool {
@@ -247,6 +273,7 @@ impl Binding<'_> {
     /// Finds what each stored tensor is.
     pub(super) fn claim_names(&mut self, diagnostics: &mut Diagnostics) {
         let mut claims = Claims::default();
+        self.find_blocks();
         let mut twice = Vec::new();
         for (number, tensor) in self.checkpoint.tensors().iter().enumerate() {
             let stored = relative(self.mapping, self.from, &tensor.name);
@@ -262,7 +289,10 @@ impl Binding<'_> {
         let mut seen = HashMap::new();
         for r in &claims.renamed {
             let parameter = (r.rule, sorted_key(&r.captures), r.captures.stars.clone());
-            if let Some(first) = seen.insert(parameter, r.tensor).filter(|first| *first != r.tensor) {
+            let name =
+                |tensor: usize| relative(self.mapping, self.from, &self.checkpoint.tensors()[tensor].name);
+            let same = |first: usize| first == r.tensor || self.is_part_of(first, &name(r.tensor));
+            if let Some(first) = seen.insert(parameter, r.tensor).filter(|first| !same(*first)) {
                 twice.push(Twice { rule: r.rule, tensors: [first, r.tensor] });
             }
         }
@@ -285,6 +315,7 @@ impl Binding<'_> {
             for (entry_number, entry) in rule.sides[self.from.index()].iter().enumerate() {
                 for (era, way) in entry.stored.iter().enumerate() {
                     let Some(found) = captures(&way.name, stored) else { continue };
+                    let found = self.over_ranks(&way.name, found, number);
                     let key = sorted_key(&found);
                     if !self.holds(&rule.guard, &key) || !self.in_ranges(&way.name, &key) {
                         continue;
@@ -301,10 +332,18 @@ impl Binding<'_> {
                             era,
                             captures: found,
                         });
-                    } else if let Some((other, _)) =
-                        claims.entries.insert((rule_number, entry_number, key), (number, era))
-                    {
-                        twice.push(Twice { rule: rule_number, tensors: [other, number] });
+                        continue;
+                    }
+                    match claims.entries.entry((rule_number, entry_number, key)) {
+                        Entry::Vacant(place) => {
+                            place.insert(Claimed { tensor: number, era, others: Vec::new() });
+                        }
+                        Entry::Occupied(mut place) if self.is_part_of(place.get().tensor, stored) => {
+                            place.get_mut().others.push(number);
+                        }
+                        Entry::Occupied(place) => {
+                            twice.push(Twice { rule: rule_number, tensors: [place.get().tensor, number] });
+                        }
                     }
                 }
             }
@@ -312,6 +351,7 @@ impl Binding<'_> {
         for (tie_number, tie) in self.mapping.ties.iter().enumerate() {
             if tie.side == self.from
                 && let Some(found) = captures(&tie.alias, stored)
+                && let found = self.over_ranks(&tie.alias, found, number)
                 && self.holds(&tie.guard, &sorted_key(&found))
             {
                 claims.tied.push((number, tie_number, found));
@@ -319,6 +359,15 @@ impl Binding<'_> {
             }
         }
         known
+    }
+
+    /// Whether a name is that of a claimed tensor again, on another rank or of another chunk.
+    fn is_part_of(&self, claimed: usize, stored: &Relative<'_>) -> bool {
+        let first = relative(self.mapping, self.from, &self.checkpoint.tensors()[claimed].name);
+        match (first.below, stored.below) {
+            (Some(first), Some(other)) => first == other,
+            _ => first.whole == stored.whole,
+        }
     }
 
     /// Whether the coordinates are in the ranges that a template's indices state, as far as those are known.
@@ -369,35 +418,5 @@ impl Binding<'_> {
         diagnostics.push(diagnostic.note(format!("in {}", self.file())).help(
             "find out which of them the model used; in a copy of the mapping, remove the other name from the rule and `drop` it",
         ));
-    }
-
-    /// Ranks of more than one process are a later version's work.
-    pub(super) fn check_ranks(&self, diagnostics: &mut Diagnostics) {
-        let help = "merging ranks is not supported yet; merge them with Megatron-LM's tools first";
-        let others = self.checkpoint.other_ranks();
-        if !others.is_empty() {
-            let message = format!("{} holds one rank of {}", self.file(), others.len() + 1);
-            diagnostics.push(
-                Diagnostic::without_place(Code::NotSupported, message)
-                    .note(format!("beside it lie {}", others.join(", ")))
-                    .help(help),
-            );
-            return;
-        }
-        for rank in self.mapping.ranks.iter().filter(|r| r.side == self.from) {
-            let env = Scope { binding: self, key: None };
-            let found = rank
-                .places
-                .iter()
-                .find_map(|p| env.place(p).and_then(|v| v.as_integer()).map(|n| (n, p.clone())));
-            if let Some((count, place)) = found.filter(|(n, _)| *n > 1) {
-                let message = format!("{} holds one of {count} `{}` ranks", self.file(), rank.name);
-                diagnostics.push(
-                    Diagnostic::without_place(Code::NotSupported, message)
-                        .note(format!("{place} of the checkpoint is {count}"))
-                        .help(help),
-                );
-            }
-        }
     }
 }

@@ -49,12 +49,14 @@ impl Binding<'_> {
     pub(super) fn shape_equations(&self, diagnostics: &mut Diagnostics) -> Vec<SizeEquation> {
         let mut found = Found::default();
         let mut claims: Vec<_> = self.claims.entries.iter().collect();
-        claims.sort_unstable_by_key(|((rule, entry, _), (tensor, _))| (*tensor, *rule, *entry));
-        for ((rule_number, entry, key), (tensor, era)) in claims {
+        claims.sort_unstable_by_key(|((rule, entry, _), claimed)| (claimed.tensor, *rule, *entry));
+        for ((rule_number, entry, key), claimed) in claims {
             let rule = &self.mapping.rules[*rule_number];
-            let stored = &rule.sides[self.from.index()][*entry].stored[*era];
-            self.add_dimensions(stored, key, *tensor, *rule_number, &mut found);
-            self.add_counts(stored, key, *tensor, rule.optional, &mut found);
+            let stored = &rule.sides[self.from.index()][*entry].stored[claimed.era];
+            for tensor in claimed.tensors() {
+                self.add_dimensions(stored, key, tensor, *rule_number, &mut found);
+            }
+            self.add_counts(stored, key, claimed.tensor, rule.optional, &mut found);
         }
         for r in &self.claims.renamed {
             let rule = &self.mapping.rules[r.rule];
@@ -79,11 +81,14 @@ impl Binding<'_> {
             found.misfits.entry((rule, layout.span)).or_default().push((number, layout.dims.len()));
             return;
         }
-        for (dim, (factor, stored)) in layout.dims.iter().zip(&tensor.shape).enumerate() {
+        let whole = tensor.chunk.as_ref().map(|chunk| &chunk.shape);
+        for (dim, (factor, stored)) in layout.dims.iter().zip(whole.unwrap_or(&tensor.shape)).enumerate() {
             let Some(size) = self.factor_size(factor, key) else { continue };
+            let scale = if whole.is_some() { Some(1) } else { self.ranks.scale(factor) };
+            let Some(stored) = scale.and_then(|scale| stored.checked_mul(scale)) else { continue };
             let padded = factor.padding().is_some();
             let from = Evidence::Dimension { tensor: number, dim, span: layout.span };
-            found.add_dimension(SizeEquation { size, stored: *stored, padded, from });
+            found.add_dimension(SizeEquation { size, stored, padded, from });
         }
     }
 

@@ -7,6 +7,8 @@ use crate::archive::ArchiveError;
 use crate::safetensors::SafetensorsError;
 use crate::torch::TorchError;
 
+use super::iteration::Iteration;
+
 /// A checkpoint that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {file}: {cause}")]
@@ -148,16 +150,77 @@ pub enum OpenCause {
         /// Names of the directories.
         folders: String,
     },
-    /// The model is cut over several ranks.
+    /// An iteration was asked for that the directory does not hold.
     #[error(
-        "the model is cut over {count} ranks ({folders}), and merging ranks is not supported yet; merge \
-         them with Megatron-LM's tools first"
+        "iteration {iteration} was asked for, but there is no {folder}; the iterations in it are {present}; choose \
+         one of them, or leave the iteration out (--iteration, `OpenOptions::iteration`)"
     )]
-    Ranks {
-        /// How many.
-        count: usize,
-        /// Names of their directories.
+    NoSuchIteration {
+        /// The iteration.
+        iteration: Iteration,
+        /// The directory that is not there.
+        folder: String,
+        /// Those that are.
+        present: String,
+    },
+    /// An iteration was asked for, but a file was given.
+    #[error(
+        "iteration {iteration} was asked for, but this is a file; give the directory that holds the iterations, or leave \
+         the iteration out"
+    )]
+    IterationOfFile {
+        /// The iteration.
+        iteration: Iteration,
+    },
+    /// The ranks that are there are not all.
+    #[error(
+        "{missing} is missing: of the {grid} ranks of this checkpoint there are only {folders}; fetch the missing ones \
+         into the same directory"
+    )]
+    RankMissing {
+        /// Name of the first directory that should be there.
+        missing: String,
+        /// How many ranks there are in each direction.
+        grid: String,
+        /// Names of the directories that are there.
         folders: String,
+    },
+    /// Ranks of checkpoints that were cut in different ways.
+    #[error(
+        "{first} and {second} are ranks of different checkpoints, as their names have unlike numbers of numbers; remove those \
+         that do not belong there"
+    )]
+    RankNumbers {
+        /// The first rank.
+        first: String,
+        /// One that differs from it.
+        second: String,
+    },
+    /// Two directories of one rank.
+    #[error("{first} and {second} are both the same rank; remove the one that does not belong there")]
+    RankTwice {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A rank's directory without a model.
+    #[error(
+        "the directory of a rank holds neither model_optim_rng.pt nor model_rng.pt; fetch the file, or remove the directory if \
+         it does not belong there"
+    )]
+    RankEmpty,
+    /// A rank of another iteration.
+    #[error(
+        "it is from iteration {found}, but {first} is from iteration {expected}; fetch all ranks of one iteration"
+    )]
+    RankIteration {
+        /// Its iteration.
+        found: i64,
+        /// Name of the first rank.
+        first: String,
+        /// That rank's iteration.
+        expected: i64,
     },
     /// Two tensors have one dotted path.
     #[error(

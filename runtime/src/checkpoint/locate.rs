@@ -1,7 +1,7 @@
-//! Which file of a directory is the checkpoint.
+//! Which files of a directory are the checkpoint.
 //!
 //! Megatron-LM's directories are `<root>/latest_checkpointed_iteration.txt`, `<root>/iter_0000100/` or
-//! `<root>/release/`, in it `mp_rank_00/`, in it `model_optim_rng.pt` (or `model_rng.pt`, as its distributed
+//! `<root>/release/`, in it `mp_rank_00/` and other ranks, in each `model_optim_rng.pt` (or `model_rng.pt`, as its distributed
 //! optimizer wrote in 2022). Hugging Face's hold `model.safetensors`, or an index of shards.
 
 use std::fs;
@@ -9,12 +9,17 @@ use std::path::{Path, PathBuf};
 
 use super::error::{OpenCause, OpenError, listed};
 use super::folder::names;
+use super::iteration::Iteration;
+use super::ranks::{RankName, check_grid};
 
 /// Where Megatron-LM notes the latest iteration.
 const TRACKER: &str = "latest_checkpointed_iteration.txt";
 
 /// Names of the file with the model. `optim.pt` and `distrib_optim.pt` have the optimizer's state only.
 const MODEL_FILES: [&str; 2] = ["model_optim_rng.pt", "model_rng.pt"];
+
+/// Files of the optimizer's state. With the distributed optimizer of 2022 there are ranks that hold no other.
+const OPTIMIZER_FILES: [&str; 2] = ["optim.pt", "distrib_optim.pt"];
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -26,13 +31,18 @@ pub(super) enum Found {
     File(PathBuf),
     /// The index of several safetensors files.
     Index(PathBuf),
+    /// Ranks in order of their numbers, one at least, each with its file.
+    Ranks(PathBuf, Vec<(RankName, PathBuf)>),
 }
 
 /// Finds the checkpoint that `path`, a file or a directory at any level, stands for.
-pub(super) fn locate(path: &Path) -> Result<Found, OpenError> {
+pub(super) fn locate(path: &Path, iteration: Option<Iteration>) -> Result<Found, OpenError> {
     let metadata = path.metadata().map_err(|e| OpenError::at(path, e))?;
-    if metadata.is_dir() {
-        return in_directory(path, true);
+    match iteration {
+        Some(iteration) if metadata.is_dir() => return in_directory(&chosen(path, iteration)?, false),
+        Some(iteration) => return Err(OpenError::at(path, OpenCause::IterationOfFile { iteration })),
+        None if metadata.is_dir() => return in_directory(path, true),
+        None => {}
     }
     let index = path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(".safetensors.index.json"));
     Ok(if index { Found::Index(path.to_owned()) } else { Found::File(path.to_owned()) })
@@ -44,7 +54,7 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
     let names = names(path)?;
     let has = |name: &str| names.iter().any(|n| n == name);
     if outer && has(TRACKER) {
-        return in_directory(&iteration(path)?, false);
+        return in_directory(&latest(path)?, false);
     }
     if has(SINGLE) {
         return Ok(Found::File(path.join(SINGLE)));
@@ -68,13 +78,10 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
         let instead = "save it with --ckpt-format torch, or convert it with Megatron-LM first";
         return wrong(OpenCause::Kind { kind, instead });
     }
-    let iterations: Vec<&String> = names
-        .iter()
-        .filter(|n| (n.starts_with("iter_") || *n == "release") && path.join(n).is_dir())
-        .collect();
+    let iterations = iterations(path, &names);
     match iterations[..] {
-        [only] if outer => return in_directory(&path.join(only), false),
-        [_, _, ..] if outer => return wrong(OpenCause::Iterations { folders: listed(&iterations) }),
+        [(only, _)] if outer => return in_directory(&path.join(only), false),
+        [_, _, ..] if outer => return wrong(OpenCause::Iterations { folders: folders(&iterations) }),
         _ => {}
     }
     let hint = if has("pytorch_model.bin") {
@@ -87,8 +94,31 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
     wrong(OpenCause::NoCheckpoint { looked_for, hint })
 }
 
+/// The directories of iterations among `names`.
+fn iterations<'a>(path: &Path, names: &'a [String]) -> Vec<(&'a String, Iteration)> {
+    let iteration = |n: &'a String| Iteration::of_folder(n).map(|iteration| (n, iteration));
+    names.iter().filter_map(iteration).filter(|(n, _)| path.join(n).is_dir()).collect()
+}
+
+fn folders(iterations: &[(&String, Iteration)]) -> String {
+    listed(&iterations.iter().map(|(folder, _)| folder).collect::<Vec<_>>())
+}
+
+/// The directory of the iteration that was asked for.
+fn chosen(path: &Path, iteration: Iteration) -> Result<PathBuf, OpenError> {
+    let names = names(path)?;
+    let there = iterations(path, &names);
+    match there.iter().find(|(_, i)| *i == iteration) {
+        Some((folder, _)) => Ok(path.join(folder)),
+        None => {
+            let (folder, present) = (iteration.folder(), folders(&there));
+            Err(OpenError::at(path, OpenCause::NoSuchIteration { iteration, folder, present }))
+        }
+    }
+}
+
 /// The directory of the iteration that the tracker file names.
-fn iteration(path: &Path) -> Result<PathBuf, OpenError> {
+fn latest(path: &Path) -> Result<PathBuf, OpenError> {
     let tracker = path.join(TRACKER);
     let wrong = |cause: OpenCause| OpenError::at(path, cause);
     let length = tracker.metadata().map_err(|e| OpenError::at(&tracker, e))?.len();
@@ -97,10 +127,9 @@ fn iteration(path: &Path) -> Result<PathBuf, OpenError> {
     }
     let content = fs::read(&tracker).map_err(|e| OpenError::at(&tracker, e))?;
     let content = String::from_utf8_lossy(&content);
-    let folder = match (content.trim(), content.trim().parse::<u64>()) {
-        ("release", _) => "release".to_owned(),
-        (_, Ok(number)) => format!("iter_{number:07}"),
-        (other, Err(_)) => return Err(wrong(OpenCause::Tracker { content: format!("{other:?}") })),
+    let folder = match content.trim().parse::<Iteration>() {
+        Ok(iteration) => iteration.folder(),
+        Err(_) => return Err(wrong(OpenCause::Tracker { content: format!("{:?}", content.trim()) })),
     };
     let iteration = path.join(&folder);
     if !iteration.is_dir() {
@@ -109,32 +138,43 @@ fn iteration(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(iteration)
 }
 
-/// The file of the only rank, or `None` where there are no directories of ranks.
+/// The files of all ranks, or `None` where there are no directories of ranks.
 fn ranks(path: &Path, names: &[String]) -> Result<Option<Found>, OpenError> {
-    match &holding(path, names)[..] {
-        [(_, file)] => Ok(Some(Found::File(file.clone()))),
-        [] if names.iter().any(|n| is_rank(path, n)) => {
+    let mut places = Vec::new();
+    let mut empty = Vec::new();
+    let mut any = false;
+    for rank in names.iter().filter_map(|n| RankName::parse(n)) {
+        let folder = path.join(&rank.name);
+        if !folder.is_dir() {
+            continue;
+        }
+        any = true;
+        match model_file(&folder) {
+            Some(file) => places.push((rank, file)),
+            None if OPTIMIZER_FILES.iter().any(|f| folder.join(f).is_file()) => {}
+            None => empty.push(folder),
+        }
+    }
+    match (&places[..], &empty[..]) {
+        ([], _) if !any => Ok(None),
+        ([], _) => {
             let looked_for = "model_optim_rng.pt and model_rng.pt in its mp_rank_* directories";
             let hint = "fetch them, or give the file itself".to_owned();
             Err(OpenError::at(path, OpenCause::NoCheckpoint { looked_for, hint }))
         }
-        [] => Ok(None),
-        several => {
-            let folders: Vec<&str> = several.iter().map(|(rank, _)| rank.as_str()).collect();
-            let (count, folders) = (several.len(), listed(&folders));
-            Err(OpenError::at(path, OpenCause::Ranks { count, folders }))
+        ([_, ..], [folder, ..]) => Err(OpenError::at(folder, OpenCause::RankEmpty)),
+        ([_, ..], []) => {
+            places.sort();
+            let order: Vec<RankName> = places.iter().map(|(rank, _)| rank.clone()).collect();
+            check_grid(&order).map_err(|cause| OpenError::at(path, cause))?;
+            Ok(Some(Found::Ranks(path.to_owned(), places)))
         }
     }
 }
 
-fn is_rank(path: &Path, name: &str) -> bool {
-    name.starts_with("mp_rank_") && path.join(name).is_dir()
-}
-
-/// The directories of ranks with a model, and its file. Some hold optimizer shards only.
-fn holding<'a>(path: &Path, names: &'a [String]) -> Vec<(&'a String, PathBuf)> {
-    let model = |rank: &String| MODEL_FILES.iter().map(|f| path.join(rank).join(f)).find(|f| f.is_file());
-    names.iter().filter(|n| is_rank(path, n)).filter_map(|n| model(n).map(|file| (n, file))).collect()
+/// The file with the model in the directory of a rank.
+fn model_file(folder: &Path) -> Option<PathBuf> {
+    MODEL_FILES.iter().map(|f| folder.join(f)).find(|f| f.is_file())
 }
 
 /// Names of the other ranks beside that of `file`, where it lies in the directory of one.
@@ -146,9 +186,27 @@ pub(super) fn other_ranks(file: &Path) -> Vec<String> {
     let Some(rank) = real.parent() else { return Vec::new() };
     let (Some(name), Some(iteration)) = (rank.file_name(), rank.parent()) else { return Vec::new() };
     let name = name.to_string_lossy();
-    if !name.starts_with("mp_rank_") {
+    if RankName::parse(&name).is_none() {
         return Vec::new();
     }
     let names = names(iteration).unwrap_or_default();
-    holding(iteration, &names).into_iter().map(|(n, _)| n.clone()).filter(|n| *n != *name).collect()
+    let other =
+        |n: &String| RankName::parse(n).is_some() && *n != *name && model_file(&iteration.join(n)).is_some();
+    names.into_iter().filter(other).collect()
+}
+
+/// The rank that a member of an archive is the file of, and the directory that holds the ranks: `release` and
+/// `mp_rank_00` for `release/mp_rank_00/model_optim_rng.pt`.
+pub(super) fn rank_of_member(member: &str) -> Option<(&str, RankName)> {
+    let (folder, file) = member.rsplit_once('/')?;
+    let (outer, rank) = folder.rsplit_once('/').unwrap_or(("", folder));
+    if !MODEL_FILES.contains(&file) {
+        return None;
+    }
+    RankName::parse(rank).map(|rank| (outer, rank))
+}
+
+/// Whether a file of this name holds the optimizer's state and no model.
+pub(super) fn is_optimizer(file: &str) -> bool {
+    OPTIMIZER_FILES.contains(&file)
 }

@@ -3,8 +3,10 @@
 mod error;
 mod folder;
 mod format;
+mod iteration;
 mod locate;
 mod open;
+mod ranks;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use std::sync::OnceLock;
 
 pub use error::{OpenCause, OpenError};
 pub use format::{Format, FormatKind};
+pub use iteration::{Iteration, IterationError};
 
 use crate::Array;
 use crate::document::Value;
@@ -22,6 +25,8 @@ use crate::tensor::{Contents, Storage, Tensor, Unsupported};
 pub struct OpenOptions {
     /// Name of the member to read, where the file is a zip archive of several checkpoints.
     pub member: Option<String>,
+    /// Which iteration to read of a Megatron-LM directory that holds several; the latest if not given.
+    pub iteration: Option<Iteration>,
 }
 
 /// The file of one rank: of one process of a run that split the model.
@@ -53,8 +58,8 @@ impl Checkpoint {
     /// Opens a file or directory.
     ///
     /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive;
-    /// Megatron-LM directories with one rank, at any level from the one of
-    /// `latest_checkpointed_iteration.txt` down; safetensors files; and Hugging Face directories. Formats are told
+    /// Megatron-LM directories, at any level from the one of `latest_checkpointed_iteration.txt` down, with
+    /// the files of all ranks; safetensors files; and Hugging Face directories. Formats are told
     /// apart by content. Names, shapes and plain data are read, tensor data is not, save that deflated members
     /// are inflated to an unlinked temporary file.
     ///
@@ -81,7 +86,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::open`], and where the member that `options` names is not there.
+    /// As [`Checkpoint::open`], and where the member or the iteration that `options` names is not there.
     pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
         open::open(path, options)
     }
@@ -175,7 +180,7 @@ impl Checkpoint {
     }
 
     /// The file that was read, with the member where it is inside an archive: `x.zip!release/…/model_optim_rng.pt`. For
-    /// the shards of an index, the index.
+    /// the shards of an index, the index; for several ranks, the directory that holds them.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file

@@ -1,6 +1,6 @@
 //! Telling formats apart by content, and opening them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::archive::{Archive, Entry};
 use crate::document::Value;
@@ -12,7 +12,8 @@ use crate::torch;
 use super::error::{OpenCause, OpenError, listed};
 use super::folder::{config_documents, read_json};
 use super::format::{Format, FormatKind};
-use super::locate::{Found, locate, other_ranks};
+use super::locate::{Found, is_optimizer, locate, other_ranks, rank_of_member};
+use super::ranks::{Joined, RankName, check_grid};
 use super::{Checkpoint, OpenOptions};
 
 /// Where NVIDIA's published archives keep the model.
@@ -22,32 +23,78 @@ const PUBLISHED_MEMBER: &str = "release/mp_rank_00/model_optim_rng.pt";
 const HEAD: usize = 512;
 
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
-    match locate(path)? {
-        Found::File(file) => {
-            let region = Region::map_path(&file).map_err(|e| OpenError::at(&file, e))?;
-            let mut opened = read(&region, file.display().to_string(), options)?;
-            if opened.format.kind == FormatKind::Safetensors && opened.format.member.is_none() {
-                opened.contents.documents = config_documents(parent(&file))?;
-            }
-            let mut checkpoint = Checkpoint::new(path, opened.file, opened.format, opened.contents)?;
-            checkpoint.other_ranks = other_ranks(&file);
-            Ok(checkpoint)
+    match locate(path, options.iteration)? {
+        Found::File(file) => open_file(path, &file, options),
+        Found::Ranks(_, ranks) if ranks.len() == 1 && options.member.is_some() => {
+            open_file(path, &ranks[0].1, options)
         }
-        Found::Index(file) => {
-            let name = file.display().to_string();
-            if let Some(member) = &options.member {
-                return Err(OpenError::new(name, not_archive(member, "safetensors index")));
-            }
-            let folder = parent(&file);
-            let index = read_json(&file)?;
-            let open = |shard: &str| Region::map_path(&folder.join(shard));
-            let mut contents = safetensors::read_shards(&index, &folder.display().to_string(), open)
-                .map_err(|e| OpenError::new(&name, e))?;
-            contents.documents = config_documents(folder)?;
-            let format = Format { kind: FormatKind::SafetensorsShards, member: None };
-            Checkpoint::new(path, name, format, contents)
-        }
+        Found::Ranks(folder, ranks) => open_ranks(path, &folder, ranks, options),
+        Found::Index(file) => open_shards(path, &file, options),
     }
+}
+
+fn open_file(path: &Path, file: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
+    let region = Region::map_path(file).map_err(|e| OpenError::at(file, e))?;
+    let name = file.display().to_string();
+    let mut found = read(&region, name, options)?;
+    if let [(_, opened)] = &mut found.ranks[..]
+        && opened.format.kind == FormatKind::Safetensors
+        && opened.format.member.is_none()
+    {
+        opened.contents.documents = config_documents(parent(file))?;
+    }
+    let mut joined = Joined::new();
+    for (rank, opened) in found.ranks {
+        joined.add(rank, opened)?;
+    }
+    let mut checkpoint = joined.into_checkpoint(path, found.file)?;
+    checkpoint.other_ranks = other_ranks(file);
+    checkpoint.other_ranks.extend(found.others);
+    Ok(checkpoint)
+}
+
+/// Opens the files of all ranks, which lie in `folder`.
+fn open_ranks(
+    path: &Path,
+    folder: &Path,
+    ranks: Vec<(RankName, PathBuf)>,
+    options: &OpenOptions,
+) -> Result<Checkpoint, OpenError> {
+    let mut joined = Joined::new();
+    let name = match &ranks[..] {
+        [(_, only)] => only.display().to_string(),
+        _ => folder.display().to_string(),
+    };
+    if let (Some(member), [_, _, ..]) = (&options.member, &ranks[..]) {
+        return Err(OpenError::new(name, not_archive(member, "directory of ranks")));
+    }
+    for (rank, file) in ranks {
+        let region = Region::map_path(&file).map_err(|e| OpenError::at(&file, e))?;
+        let opened = read(&region, file.display().to_string(), options)?;
+        // An archive in the place of a rank's file holds that rank, whatever its members are called.
+        let [(_, opened)] = <[_; 1]>::try_from(opened.ranks).map_err(|several| {
+            let members = listed(&several.iter().map(|(rank, _)| &rank.name).collect::<Vec<_>>());
+            OpenError::at(&file, OpenCause::Candidates { members })
+        })?;
+        joined.add(rank, opened)?;
+    }
+    joined.into_checkpoint(path, name)
+}
+
+/// Opens the safetensors files of the index `file`.
+fn open_shards(path: &Path, file: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
+    let name = file.display().to_string();
+    if let Some(member) = &options.member {
+        return Err(OpenError::new(name, not_archive(member, "safetensors index")));
+    }
+    let folder = parent(file);
+    let index = read_json(file)?;
+    let open = |shard: &str| Region::map_path(&folder.join(shard));
+    let mut contents = safetensors::read_shards(&index, &folder.display().to_string(), open)
+        .map_err(|e| OpenError::new(&name, e))?;
+    contents.documents = config_documents(folder)?;
+    let format = Format { kind: FormatKind::SafetensorsShards, member: None };
+    Checkpoint::new(path, name, format, contents)
 }
 
 /// The directory of `file`; of a bare file name, the current one.
@@ -61,6 +108,23 @@ pub(super) struct Opened {
     pub(super) file: String,
     pub(super) format: Format,
     pub(super) contents: Contents,
+}
+
+/// What a file was found to hold: one checkpoint, or, in an archive, the files of several ranks.
+#[derive(Debug)]
+struct Read {
+    /// Name of the whole.
+    file: String,
+    ranks: Vec<(RankName, Opened)>,
+    /// Names of other ranks beside these in the archive.
+    others: Vec<String>,
+}
+
+impl From<Opened> for Read {
+    fn from(opened: Opened) -> Read {
+        let file = opened.file.clone();
+        Read { file, ranks: vec![(RankName::default(), opened)], others: Vec::new() }
+    }
 }
 
 /// Formats by how a file starts.
@@ -85,7 +149,7 @@ fn start(head: &[u8]) -> Start {
 }
 
 /// Reads the file in `region`, called `file`.
-pub(super) fn read(region: &Region, file: String, options: &OpenOptions) -> Result<Opened, OpenError> {
+fn read(region: &Region, file: String, options: &OpenOptions) -> Result<Read, OpenError> {
     let head = &region.bytes()[..region.bytes().len().min(HEAD)];
     let start = start(head);
     if start == Start::Zip {
@@ -96,7 +160,7 @@ pub(super) fn read(region: &Region, file: String, options: &OpenOptions) -> Resu
         if let Some(member) = &options.member {
             return Err(OpenError::new(file, not_archive(member, "torch zip")));
         }
-        return torch_zip(&archive, file);
+        return torch_zip(&archive, file).map(Read::from);
     }
     if let Some(member) = &options.member {
         let kind = match start {
@@ -106,7 +170,7 @@ pub(super) fn read(region: &Region, file: String, options: &OpenOptions) -> Resu
         };
         return Err(OpenError::new(file, not_archive(member, kind)));
     }
-    read_bare(region, file, start)
+    read_bare(region, file, start).map(Read::from)
 }
 
 fn not_archive(member: &str, kind: &'static str) -> OpenCause {
@@ -149,41 +213,83 @@ fn torch_zip(archive: &Archive, file: String) -> Result<Opened, OpenError> {
     Ok(Opened { file, format: Format { kind: FormatKind::TorchZip, member: None }, contents })
 }
 
-/// Reads the checkpoint that is a member of `archive`.
-fn read_outer(archive: &Archive, file: &str, options: &OpenOptions) -> Result<Opened, OpenError> {
-    let entry = choose(archive, options).map_err(|cause| OpenError::new(file, cause))?;
-    let name = format!("{file}!{}", entry.name);
+/// Reads the checkpoint, or the files of ranks, that are members of `archive`.
+fn read_outer(archive: &Archive, file: &str, options: &OpenOptions) -> Result<Read, OpenError> {
+    let chosen = choose(archive, options).map_err(|cause| OpenError::new(file, cause))?;
+    let entries: Vec<&Entry> = chosen.members.iter().map(|(_, entry)| *entry).collect();
+    let named = |entry: &Entry| format!("{file}!{}", entry.name);
+    for entry in &entries {
+        entry.packing().map_err(|e| OpenError::new(named(entry), e))?;
+    }
+    let whole = match &entries[..] {
+        [only] => named(only),
+        _ => format!("{file}!{}", chosen.folder),
+    };
+    let regions = archive.unpack(&entries).map_err(|e| OpenError::new(&whole, e))?;
+    let mut ranks = Vec::with_capacity(entries.len());
+    for ((rank, entry), region) in chosen.members.into_iter().zip(regions) {
+        ranks.push((rank, read_member(entry, &region, named(entry))?));
+    }
+    Ok(Read { file: whole, ranks, others: chosen.others })
+}
+
+fn read_member(entry: &Entry, region: &Region, name: String) -> Result<Opened, OpenError> {
     let wrong = |cause: OpenCause| OpenError::new(&name, cause);
     let packing = entry.packing().map_err(|e| wrong(e.into()))?;
-    let region = archive.unpack(&[entry]).map_err(|e| wrong(e.into()))?.swap_remove(0);
     let start = start(&region.bytes()[..region.bytes().len().min(HEAD)]);
     let mut opened = if start == Start::Zip {
-        let inner = Archive::read(region).map_err(|e| wrong(e.into()))?;
-        torch_zip(&inner, name.clone())?
+        let inner = Archive::read(region.clone()).map_err(|e| wrong(e.into()))?;
+        torch_zip(&inner, name)?
     } else {
-        read_bare(&region, name.clone(), start)?
+        read_bare(region, name, start)?
     };
     opened.format.member = Some(packing);
     Ok(opened)
 }
 
-fn choose<'a>(archive: &'a Archive, options: &OpenOptions) -> Result<&'a Entry, OpenCause> {
+/// Members of an archive that are one checkpoint.
+struct Chosen<'a> {
+    /// The directory that holds the ranks, where there are several.
+    folder: &'a str,
+    members: Vec<(RankName, &'a Entry)>,
+    /// Names of ranks that are left out.
+    others: Vec<String>,
+}
+
+fn choose<'a>(archive: &'a Archive, options: &OpenOptions) -> Result<Chosen<'a>, OpenCause> {
+    let candidates = candidates(archive);
+    let names = || listed(&candidates.iter().map(|e| &e.name).collect::<Vec<_>>());
+    let one = |entry, others| Chosen { folder: "", members: vec![(RankName::default(), entry)], others };
     if let Some(member) = &options.member {
-        return archive.entry(member).ok_or_else(|| OpenCause::NoMember {
-            member: member.clone(),
-            members: listed(&candidates(archive).iter().map(|e| &e.name).collect::<Vec<_>>()),
-        });
+        let missing = || OpenCause::NoMember { member: member.clone(), members: names() };
+        let entry = archive.entry(member).ok_or_else(missing)?;
+        let others = beside(entry, &candidates).into_iter().filter(|(_, e)| e.name != entry.name);
+        return Ok(one(entry, others.map(|(rank, _)| rank.name).collect()));
     }
-    if let Some(entry) = archive.entry(PUBLISHED_MEMBER) {
-        return Ok(entry);
+    let published = archive.entry(PUBLISHED_MEMBER);
+    let Some(entry) = published.or(candidates.first().copied()) else { return Err(no_candidate(archive)) };
+    let members = beside(entry, &candidates);
+    if published.is_none() && candidates.len() > members.len().max(1) {
+        return Err(OpenCause::Candidates { members: names() });
     }
-    match candidates(archive)[..] {
-        [only] => Ok(only),
-        [] => Err(no_candidate(archive)),
-        ref several => Err(OpenCause::Candidates {
-            members: listed(&several.iter().map(|e| &e.name).collect::<Vec<_>>()),
-        }),
+    if members.len() < 2 {
+        return Ok(one(entry, Vec::new()));
     }
+    let order: Vec<RankName> = members.iter().map(|(rank, _)| rank.clone()).collect();
+    check_grid(&order)?;
+    let folder = rank_of_member(&entry.name).map_or("", |(folder, _)| folder);
+    Ok(Chosen { folder, members, others: Vec::new() })
+}
+
+/// The members that hold ranks in the directory where `entry` holds one, itself included, in order.
+fn beside<'a>(entry: &Entry, candidates: &[&'a Entry]) -> Vec<(RankName, &'a Entry)> {
+    let Some((folder, _)) = rank_of_member(&entry.name) else { return Vec::new() };
+    let rank = |e: &&'a Entry| {
+        rank_of_member(&e.name).filter(|(outer, _)| *outer == folder).map(|(_, rank)| (rank, *e))
+    };
+    let mut members: Vec<_> = candidates.iter().filter_map(rank).collect();
+    members.sort_by(|(a, _), (b, _)| a.cmp(b));
+    members
 }
 
 fn no_candidate(archive: &Archive) -> OpenCause {
@@ -193,8 +299,8 @@ fn no_candidate(archive: &Archive) -> OpenCause {
 /// The members that start like a checkpoint, save optimizer states.
 fn candidates(archive: &Archive) -> Vec<&Entry> {
     let holds = |entry: &&Entry| {
-        let optimizer = matches!(entry.name.rsplit('/').next(), Some("optim.pt" | "distrib_optim.pt"));
-        !optimizer && !entry.is_directory() && start(&archive.peek(entry, HEAD)) != Start::Other
+        let file = entry.name.rsplit('/').next().unwrap_or_default();
+        !is_optimizer(file) && !entry.is_directory() && start(&archive.peek(entry, HEAD)) != Start::Other
     };
     archive.entries().iter().filter(holds).collect()
 }

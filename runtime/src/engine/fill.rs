@@ -61,6 +61,8 @@ pub struct Mean<'a> {
     pub dtype: DType,
     /// What the mean is taken over.
     pub rows: Vec<Rows<'a>>,
+    /// Whether the sum is meant, undivided.
+    pub sum: bool,
 }
 
 /// Rows of one source. At multi-index `i` of the region, row `r` has element `offset + r * step + i · strides`.
@@ -315,7 +317,9 @@ impl<'a> PreparedMean<'a> {
                 }
             }
         }
-        sums.iter_mut().for_each(|sum| *sum /= self.total as f64);
+        if !self.mean.sum {
+            sums.iter_mut().for_each(|sum| *sum /= self.total as f64);
+        }
     }
 }
 

@@ -64,6 +64,28 @@ pub enum OutputError {
         /// Tensors in the file.
         tensors: usize,
     },
+    /// A tensor that one file holds twice, and not as the same.
+    #[error(
+        "`{file}` is to hold tensor `{name}` as {first} and again as {again}; give one of them another name"
+    )]
+    SavedTwice {
+        /// The file.
+        file: String,
+        /// The tensor.
+        name: String,
+        /// Element type and shape where it occurs first.
+        first: String,
+        /// Element type and shape where it occurs again.
+        again: String,
+    },
+    /// Data nested too deeply to be read back.
+    #[error("the data of `{file}` is nested more than {limit} deep; flatten it")]
+    Deep {
+        /// The file.
+        file: String,
+        /// The deepest nesting.
+        limit: usize,
+    },
     /// A size that does not fit 63 bits.
     #[error("`{name}` is larger than any file can be")]
     TooLarge {

@@ -19,18 +19,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod checksum;
 mod directory;
 mod disk;
 mod error;
 mod pieces;
 mod plan;
 mod safetensors;
+mod torch;
 mod write;
 
 pub use directory::OutputDirectory;
 pub use error::OutputError;
 pub use plan::{Literal, OutputPlan, PlannedFile, PlannedTensor, SmallFile, TensorSpec};
 pub use safetensors::plan_safetensors;
+pub use torch::{Saved, plan_torch};
 pub use write::{Options, run};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::OutputError;
+use super::{OutputError, checksum};
 use crate::DType;
 use crate::engine::TargetTensor;
 
@@ -49,6 +49,8 @@ pub struct PlannedTensor {
     pub offset: u64,
     /// How many bytes.
     pub bytes: u64,
+    /// Where in the file the CRC-32 of those bytes is stored, little-endian: each time inside one of the literals.
+    pub checksums: Vec<u64>,
 }
 
 /// Name, element type and shape of a tensor.
@@ -79,7 +81,8 @@ impl OutputPlan {
         self.files.iter().fold(index, |total, file| total.saturating_add(file.size))
     }
 
-    /// Checks that names are distinct, and that tensors and literals lie inside their files, in order and apart.
+    /// Checks that names are distinct, that tensors and literals lie inside their files, in order and apart, and that
+    /// checksums lie in literals.
     pub(super) fn check(&self) -> Result<(), OutputError> {
         let mut names = HashSet::new();
         for file in &self.files {
@@ -102,6 +105,9 @@ impl OutputPlan {
             }
             if end > file.size {
                 return Err(inconsistent("the last byte"));
+            }
+            if !checksum::have_room(file) {
+                return Err(inconsistent("a checksum"));
             }
         }
         Ok(())

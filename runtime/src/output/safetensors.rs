@@ -96,7 +96,7 @@ fn plan_file(
     let mut data_bytes = 0u64;
     for spec in tensors {
         let bytes = spec.bytes()?;
-        placed.push(PlannedTensor { spec, offset: data_bytes, bytes });
+        placed.push(PlannedTensor { spec, offset: data_bytes, bytes, checksums: Vec::new() });
         data_bytes = data_bytes.checked_add(bytes).ok_or_else(too_large)?;
     }
     let mut header = header_of(&placed, metadata);
@@ -130,7 +130,7 @@ fn header_of(tensors: &[PlannedTensor], metadata: &BTreeMap<String, String>) -> 
         push(&mut header, format_args!("{comma}{}:{}", quoted(key), quoted(value)));
     }
     header.push('}');
-    for PlannedTensor { spec, offset, bytes } in tensors {
+    for PlannedTensor { spec, offset, bytes, .. } in tensors {
         let shape = spec.shape.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         push(
             &mut header,

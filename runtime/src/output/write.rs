@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::checksum::{self, Checksums};
 use super::disk::write_all_at;
 use super::pieces::{Piece, Pieces, Work};
 use super::{OutputDirectory, OutputError, OutputPlan, PlannedFile, SmallFile, TensorSpec};
@@ -61,17 +62,18 @@ pub fn run(
     let needed = planned.chain(small.iter().map(|file| file.bytes.len() as u64)).fold(0, u64::saturating_add);
     let mut directory = OutputDirectory::prepare(path, &names, plan.superseded, needed, options.force)?;
     for file in &plan.files {
-        let handle = directory.add(&file.name, file.size)?;
-        for literal in &file.literals {
-            write_all_at(&handle, &literal.bytes, literal.offset)
-                .map_err(|error| directory.write_failed(&file.name, error))?;
-        }
+        directory.add(&file.name, file.size)?;
     }
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    Job { directory: &directory, files: &plan.files, tensors: &prepared, options }.run(threads)?;
+    let checksums = Checksums::new(&plan.files);
+    Job { directory: &directory, files: &plan.files, tensors: &prepared, checksums: &checksums, options }
+        .run(threads)?;
+    for (index, file) in plan.files.iter().enumerate() {
+        write_literals(&directory, index, file, &checksums.of_file(index))?;
+    }
     for file in small {
         let handle = directory.add(&file.name, file.bytes.len() as u64)?;
         write_all_at(&handle, &file.bytes, 0).map_err(|error| directory.write_failed(&file.name, error))?;
@@ -80,6 +82,22 @@ pub fn run(
         return Err(OutputError::Cancelled);
     }
     directory.publish(options.sync)
+}
+
+/// Writes what surrounds the tensors, with their checksums in it.
+fn write_literals(
+    directory: &OutputDirectory,
+    index: usize,
+    file: &PlannedFile,
+    checksums: &[(u64, u32)],
+) -> Result<(), OutputError> {
+    let handle = directory.open(index)?;
+    for literal in &file.literals {
+        let patched = checksum::patched(literal, checksums);
+        write_all_at(&handle, patched.as_ref().unwrap_or(&literal.bytes), literal.offset)
+            .map_err(|error| directory.write_failed(&file.name, error))?;
+    }
+    Ok(())
 }
 
 /// Checked tensors per planned file, in file order.
@@ -127,6 +145,7 @@ struct Job<'a> {
     directory: &'a OutputDirectory,
     files: &'a [PlannedFile],
     tensors: &'a [Vec<PreparedTensor<'a>>],
+    checksums: &'a Checksums<'a>,
     options: &'a Options<'a>,
 }
 
@@ -206,11 +225,30 @@ impl Job<'_> {
             }
             &*bytes
         };
+        self.sum(piece, bytes);
         write_all_at(handle, bytes, piece.offset)
             .map_err(|error| self.directory.write_failed(&file.name, error))?;
         if let Some(progress) = self.options.progress {
             progress(bytes.len() as u64);
         }
         Ok(())
+    }
+
+    /// Takes the bytes of a piece into the checksums of its tensors.
+    fn sum(&self, piece: &Piece, bytes: &[u8]) {
+        match &piece.work {
+            Work::Elements { tensor, .. } => {
+                let first = piece.offset - self.files[piece.file].tensors[*tensor].offset;
+                self.checksums.add(piece.file, *tensor, first, bytes);
+            }
+            Work::Tensors(range) => {
+                let mut rest = bytes;
+                for index in range.clone() {
+                    let (own, after) = rest.split_at(self.tensors[piece.file][index].bytes());
+                    self.checksums.add(piece.file, index, 0, own);
+                    rest = after;
+                }
+            }
+        }
     }
 }

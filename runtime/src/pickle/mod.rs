@@ -10,7 +10,7 @@ mod error;
 mod machine;
 mod node;
 mod number;
-mod opcode;
+pub(crate) mod opcode;
 mod text;
 
 #[cfg(test)]

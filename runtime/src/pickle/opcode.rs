@@ -2,7 +2,7 @@
 
 macro_rules! opcodes {
     ($($name:ident = $code:expr,)*) => {
-        $(pub(super) const $name: u8 = $code;)*
+        $(pub(crate) const $name: u8 = $code;)*
 
         /// The opcode's name in `pickletools`.
         pub(super) fn name(code: u8) -> &'static str {

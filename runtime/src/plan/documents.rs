@@ -2,9 +2,10 @@
 
 use transship_grammar as grammar;
 
-use grammar::{Code, Diagnostic, Diagnostics, Value};
+use grammar::{AxisId, Code, Diagnostic, Diagnostics, Environment, FieldId, Format, RankId, Value};
 use serde_json::{Map, Value as Json};
 
+use crate::DType;
 use crate::bind::{Binding, Scope};
 use crate::output::SmallFile;
 
@@ -22,6 +23,32 @@ pub(super) fn plan_documents(
     notes: &mut Vec<String>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<SmallFile> {
+    collect(binding, None, notes, diagnostics).into_files()
+}
+
+/// The config of a target that has it among its parameters, with the numbers of ranks.
+pub(super) fn plan_state(
+    binding: &Binding<'_>,
+    dtype: Option<DType>,
+    notes: &mut Vec<String>,
+    diagnostics: &mut Diagnostics,
+) -> Map<String, Json> {
+    let mut documents = collect(binding, dtype, notes, diagnostics);
+    for rank in binding.mapping.ranks_of(binding.to()) {
+        if let Some(place) = binding.mapping.ranks[rank.index()].places.first() {
+            let count = i64::try_from(binding.ranks.count(rank)).unwrap_or(i64::MAX);
+            documents.put(place, &Value::Int(count));
+        }
+    }
+    documents.files.swap_remove(0).1
+}
+
+fn collect(
+    binding: &Binding<'_>,
+    dtype: Option<DType>,
+    notes: &mut Vec<String>,
+    diagnostics: &mut Diagnostics,
+) -> Documents {
     let mut documents = Documents::of(binding);
     let to = binding.to();
     for (field, known) in binding.mapping.config.fields.iter().zip(&binding.values) {
@@ -42,7 +69,7 @@ pub(super) fn plan_documents(
         }
     }
     for write in binding.mapping.config.writes.iter().filter(|w| w.side == to) {
-        let value = match write.value.evaluate(&Scope { binding, key: None }) {
+        let value = match write.value.evaluate(&Writing { scope: Scope { binding, key: None }, dtype }) {
             Ok(value) => value,
             Err(error) => {
                 diagnostics.push(binding.evaluation_error(&error, write.span));
@@ -59,10 +86,46 @@ pub(super) fn plan_documents(
                     ));
                 }
             }
+            _ if value == Value::Null && binding.mapping.side(to).format == Format::Torch => {}
             _ => documents.put(&write.place, &value),
         }
     }
-    documents.into_files()
+    documents
+}
+
+/// What expressions of written lines see.
+struct Writing<'b, 'a> {
+    scope: Scope<'b, 'a>,
+    dtype: Option<DType>,
+}
+
+impl Environment for Writing<'_, '_> {
+    fn field(&self, field: FieldId) -> Option<Value> {
+        self.scope.field(field)
+    }
+
+    fn place(&self, path: &str) -> Option<Value> {
+        self.scope.place(path)
+    }
+
+    fn index(&self, axis: AxisId) -> Option<u64> {
+        self.scope.index(axis)
+    }
+
+    fn ranks(&self, rank: RankId) -> u64 {
+        self.scope.ranks(rank)
+    }
+
+    fn output_dtype(&self) -> Option<Value> {
+        let name = match self.dtype? {
+            DType::F64 => "float64",
+            DType::F32 => "float32",
+            DType::F16 => "float16",
+            DType::BF16 => "bfloat16",
+            _ => return None,
+        };
+        Some(Value::Text(format!("torch.{name}")))
+    }
 }
 
 impl Documents {

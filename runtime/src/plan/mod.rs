@@ -2,8 +2,12 @@
 //! size. No tensor data is read for it.
 
 mod documents;
+mod padding;
+mod pair;
 mod pieces;
+mod ranks;
 mod tensors;
+mod torch;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +16,7 @@ use transship_grammar as grammar;
 use grammar::{Code, Diagnostic, Diagnostics, Format};
 
 pub(crate) use documents::to_json;
-pub(crate) use pieces::LayoutSizes;
+pub(crate) use pieces::{LayoutSizes, StoredPart};
 
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
@@ -68,25 +72,26 @@ impl<'a> Plan<'a> {
     /// Plans what a bound checkpoint becomes on the other side.
     ///
     /// # Errors
-    /// Where a dtype cannot be cast, a tied tensor has another shape, or the target's format is not written yet.
+    /// Where a dtype cannot be cast, a tied tensor has another shape, or ranks cannot share an axis evenly.
     pub fn new(binding: &Binding<'a>, options: &PlanOptions) -> Result<Plan<'a>, Diagnostics> {
-        let mut diagnostics = Diagnostics::new(&binding.mapping().source);
-        check_format(binding, &mut diagnostics);
-        Plan::make(binding, options, diagnostics)
+        let torch = binding.mapping().side(binding.to()).format == Format::Torch;
+        Plan::make(binding, options, torch)
     }
 
     /// The same for a target that stays in memory, whatever format its files would have.
     pub(crate) fn in_memory(binding: &Binding<'a>, options: &PlanOptions) -> Result<Plan<'a>, Diagnostics> {
-        Plan::make(binding, options, Diagnostics::new(&binding.mapping().source))
+        Plan::make(binding, options, false)
     }
 
-    fn make(
-        binding: &Binding<'a>,
-        options: &PlanOptions,
-        mut diagnostics: Diagnostics,
-    ) -> Result<Plan<'a>, Diagnostics> {
-        let planned = tensors::plan_tensors(binding, options, &mut diagnostics);
+    fn make(binding: &Binding<'a>, options: &PlanOptions, torch: bool) -> Result<Plan<'a>, Diagnostics> {
+        let mut diagnostics = Diagnostics::new(&binding.mapping().source);
+        let mut planned = tensors::plan_tensors(binding, options, &mut diagnostics);
         let mut notes = binding.notes().to_vec();
+        if torch {
+            let state = documents::plan_state(binding, planned.main_dtype(), &mut notes, &mut diagnostics);
+            notes.append(&mut planned.notes);
+            return Plan::of_ranks(binding, planned, &state, notes, diagnostics);
+        }
         let documents = documents::plan_documents(binding, &mut notes, &mut diagnostics);
         notes.extend(planned.notes);
         let specs = planned.targets.iter().map(TensorSpec::of).collect();
@@ -103,6 +108,30 @@ impl<'a> Plan<'a> {
                 checks: planned.checks,
                 notes,
             }),
+            _ => {
+                diagnostics.sort();
+                Err(diagnostics)
+            }
+        }
+    }
+
+    /// A plan of torch files.
+    fn of_ranks(
+        binding: &Binding<'a>,
+        mut planned: tensors::Planned<'a>,
+        state: &serde_json::Map<String, serde_json::Value>,
+        notes: Vec<String>,
+        mut diagnostics: Diagnostics,
+    ) -> Result<Plan<'a>, Diagnostics> {
+        let checks = std::mem::take(&mut planned.checks);
+        let files = torch::plan_rank_files(binding, planned, state);
+        if let Err(error) = &files {
+            diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, error.to_string()));
+        }
+        match files {
+            Ok(torch::RankFiles { output, targets, sources }) if !diagnostics.has_errors() => {
+                Ok(Plan { targets, sources, output, documents: Vec::new(), checks, notes })
+            }
             _ => {
                 diagnostics.sort();
                 Err(diagnostics)
@@ -131,16 +160,5 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
-    }
-}
-
-fn check_format(binding: &Binding<'_>, diagnostics: &mut Diagnostics) {
-    let side = binding.mapping().side(binding.to());
-    if side.format == Format::Torch {
-        let message =
-            format!("checkpoints of side `{}` are torch files, which are not written yet", side.name);
-        diagnostics.push(Diagnostic::without_place(Code::NotSupported, message).help(
-            "to get its parameters as safetensors, convert with a copy of the mapping without `format torch`",
-        ));
     }
 }

@@ -1,18 +1,25 @@
 //! One target tensor as strided copies: boxes of both sides paired, coordinates in names fixed.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 
 use transship_grammar as grammar;
 
 use grammar::{
-    AxisUse, Captures, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Rule, Sizes, Stored,
+    AxisUse, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Padding, RankId, Replicas, Rule, Sizes,
+    Stored, Unplaced,
 };
 
-use super::tensors::{Target, check_convert, no_name, restrict, target_dtype};
+use super::padding::target_padding;
+use super::pair::{Common, Pair};
+use super::ranks::{Home, TargetRanks};
+use super::tensors::{Place, Target, check_convert, no_name, restrict, target_dtype, whole};
 use super::{Check, PlanOptions, Source};
-use crate::Tensor;
-use crate::bind::{Binding, Key, full_name};
-use crate::engine::{Affine, Content, Convert, StridedCopy, TargetTensor, row_major};
+use crate::bind::{Binding, Claimed, Key, full_name, split_over};
+use crate::engine::{
+    Affine, Content, Convert, Fill, Mean, Region, Rows, StridedCopy, TargetTensor, row_major,
+};
+use crate::{DType, Tensor};
 
 /// A target of a rule at given coordinates of the indices in its name.
 pub(super) struct Instance<'i, 'a> {
@@ -22,6 +29,7 @@ pub(super) struct Instance<'i, 'a> {
     pub(super) rule: &'a Rule,
     pub(super) entry: &'a Entry,
     pub(super) key: &'i Key,
+    pub(super) ranks: &'i TargetRanks<'i, 'a>,
 }
 
 /// Sizes of a layout's axes at given coordinates.
@@ -30,6 +38,18 @@ pub(crate) struct LayoutSizes<'i, 'a> {
     pub(crate) key: &'i Key,
     /// Padding of each dimension; none where absent.
     pub(crate) pads: Vec<u64>,
+    pub(crate) part: StoredPart<'i>,
+}
+
+/// Which part of a parameter is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StoredPart<'i> {
+    /// All of it.
+    Whole,
+    /// What the rank with these numbers along all rank axes stores.
+    Rank(&'i [u64]),
+    /// A chunk: its offsets, and its sizes.
+    Chunk(&'i [u64], &'i [u64]),
 }
 
 impl Sizes for LayoutSizes<'_, '_> {
@@ -40,91 +60,251 @@ impl Sizes for LayoutSizes<'_, '_> {
     fn pad(&self, dim: usize) -> u64 {
         self.pads.get(dim).copied().unwrap_or(0)
     }
+
+    fn rank(&self, rank: RankId) -> (u64, u64) {
+        match self.part {
+            StoredPart::Rank(numbers) => (numbers[rank.index()], self.binding.ranks.count(rank)),
+            StoredPart::Whole | StoredPart::Chunk(..) => (0, 1),
+        }
+    }
+
+    fn window(&self, dim: usize) -> Option<(u64, u64)> {
+        match self.part {
+            StoredPart::Chunk(offsets, sizes) => Some((offsets[dim], offsets[dim].checked_add(sizes[dim])?)),
+            StoredPart::Whole | StoredPart::Rank(_) => None,
+        }
+    }
 }
 
-/// A stored tensor of the source side that takes part.
-struct Found<'a> {
-    tensor: &'a Tensor,
-    number: usize,
+/// A parameter of the source side that takes part.
+pub(super) struct Found<'a> {
     stored: &'a Stored,
-    boxes: Vec<LayoutBox>,
+    /// Its tensors, one of each group of replicas.
+    shards: Vec<Shard<'a>>,
     /// Whether some of it is padding.
     padded: bool,
     /// All coordinates that are fixed by names, on either side.
     key: Key,
 }
 
+/// A stored tensor.
+pub(super) struct Shard<'a> {
+    tensor: &'a Tensor,
+    number: usize,
+    boxes: Vec<LayoutBox>,
+    /// Tensors of other ranks that hold the same elements.
+    replicas: Vec<&'a Tensor>,
+}
+
 impl<'a> Instance<'_, 'a> {
-    /// The target, or nothing where the rule is optional and its parameters are absent.
+    /// The target on each rank that holds it, or nothing where the rule is optional and its parameters are absent.
     pub(super) fn plan(
         &self,
         checks: &mut Vec<Check<'a>>,
         diagnostics: &mut Diagnostics,
-    ) -> Option<Target<'a>> {
+    ) -> Option<Vec<Target<'a>>> {
         let binding = self.binding;
-        let to = &self.entry.stored[0];
         let mut found = Vec::new();
         for entry in 0..self.rule.sides[binding.from.index()].len() {
-            self.find(entry, &mut found, diagnostics);
+            self.find(entry, &mut found, checks, diagnostics);
         }
         let first = found.first()?;
-        let own = found.iter().map(|f| f.tensor.dtype).max_by_key(|d| (d.is_float(), d.size()))?;
-        let dtype = target_dtype(binding, self.options, to.dtype.as_deref(), own);
-        let sizes = LayoutSizes { binding, key: &first.key, pads: Vec::new() };
-        let layout = binding.layout(to, &first.key);
-        let laid_out = layout.and_then(|l| Some((l.shape(&sizes)?, l.boxes(&sizes)?)));
-        let Some((shape, boxes)) = laid_out else {
+        let to = self.target_way();
+        let Some(layout) = binding.layout(to, &first.key) else {
             diagnostics.push(self.unknown_shape(to));
             return None;
         };
-        let dims: Vec<usize> = shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect();
-        let strides = row_major(&dims);
-        let mut contents = Vec::new();
-        let mut sources: Vec<Source> = Vec::new();
-        let mut described = HashSet::new();
-        for target in boxes.iter().filter(|b| b.pads.is_empty()) {
-            let labels = with_labels(&target.labels, self.entry);
-            for f in &found {
-                for source in f.boxes.iter().filter(|b| b.pads.is_empty() && b.labels == labels) {
-                    let affine = engine_affine(f.stored.affine.to(to.affine));
-                    let convert = Convert { from: f.tensor.dtype, to: dtype, affine };
-                    if !check_convert(&convert, self.rule, f.tensor, diagnostics) {
-                        return None;
-                    }
-                    let Some(copy) = self.pair(f, source, target, &strides) else {
-                        diagnostics.push(self.unpaired(f));
-                        return None;
-                    };
-                    self.check_broadcast(f, source, &copy, checks);
-                    if described.insert(f.number) {
-                        sources.push(describe(f, &copy, &convert));
-                    }
-                    let bytes = binding.checkpoint.bytes(f.tensor);
-                    contents.push(Content::Copy { copy, source: bytes, convert });
-                }
+        let homes = match self.ranks.homes(&to.name, self.rule.on, self.key) {
+            Ok(homes) => homes,
+            Err(diagnostic) => {
+                diagnostics
+                    .push(diagnostic.note(format!("for `{}`", binding.mapping.display_template(&to.name))));
+                return None;
+            }
+        };
+        let mut targets = Vec::with_capacity(homes.len());
+        for home in homes {
+            let told = if self.ranks.is_replica(self.rule, &home) { &mut Vec::new() } else { &mut *checks };
+            targets.push(self.plan_home(&found, to, layout, &home, told, diagnostics)?);
+        }
+        Some(targets)
+    }
+
+    /// The target on one rank.
+    fn plan_home(
+        &self,
+        found: &[Found<'a>],
+        to: &'a Stored,
+        layout: &grammar::Layout,
+        home: &Home,
+        checks: &mut Vec<Check<'a>>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Target<'a>> {
+        let binding = self.binding;
+        let shards = || found.iter().flat_map(|f| &f.shards);
+        let own = shards().map(|s| s.tensor.dtype).max_by_key(|d| (d.is_float(), d.size()))?;
+        let dtype = target_dtype(binding, self.options, to.dtype.as_deref(), own);
+        let key = &found.first()?.key;
+        let part = StoredPart::Rank(&home.numbers);
+        let pads = self.target_pads(layout);
+        let placed = match layout.place(&LayoutSizes { binding, key, pads: pads.clone(), part }) {
+            Ok(placed) => placed,
+            Err(unplaced) => {
+                diagnostics.push(self.unplaced(&unplaced, to, layout.span));
+                return None;
+            }
+        };
+        let dims: Vec<usize> =
+            placed.shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect();
+        let mut piece = Pieces {
+            dtype,
+            strides: row_major(&dims),
+            affine: to.affine,
+            contents: Vec::new(),
+            sources: Vec::new(),
+            described: HashSet::new(),
+        };
+        for target in &placed.boxes {
+            if target.pads.is_empty() {
+                self.copy_box(found, target, None, &mut piece, checks, diagnostics)?;
+            } else {
+                self.fill_padding(found, layout, &pads, target, &mut piece, diagnostics)?;
             }
         }
-        let holes = Captures { indices: self.key.clone(), stars: Vec::new() };
+        let holes = self.ranks.holes(&to.name, self.key, home);
         let Some(name) = full_name(binding.mapping, binding.to(), &to.name, &holes) else {
             diagnostics.push(no_name(binding, to, self.key));
             return None;
         };
-        self.check_covered(&name, &shape, &contents, diagnostics);
-        let order = found.iter().map(|f| f.number).min().unwrap_or(usize::MAX);
-        Some(Target { order, tensor: TargetTensor { name, dtype, shape, contents }, sources })
+        self.check_covered(&name, &placed.shape, &piece.contents, diagnostics);
+        let first = shards().map(|s| s.number).min().unwrap_or(usize::MAX);
+        let tensor = TargetTensor { name, dtype, shape: placed.shape, contents: piece.contents };
+        Some(Target {
+            order: first,
+            place: Place::of(self, home),
+            home: Some(home.clone()),
+            of: (self.number, self.key.clone()),
+            tensor,
+            sources: piece.sources,
+        })
     }
 
-    /// Stored tensors of one entry of the source side: one, or one for each coordinate of the indices in its
-    /// name that the target has in memory.
-    fn find(&self, entry_number: usize, found: &mut Vec<Found<'a>>, diagnostics: &mut Diagnostics) {
+    /// The way a target is stored: the first, or the one it has already where only ranks change.
+    pub(super) fn target_way(&self) -> &'a Stored {
+        let ways = &self.entry.stored;
+        let entries = &self.rule.sides[self.binding.to().index()];
+        let kept = self.binding.mapping.reflected.then(|| {
+            let number = entries.iter().position(|entry| std::ptr::eq(entry, self.entry))?;
+            let claim = (self.number, number, restrict(self.key, &ways[0].name));
+            ways.get(self.binding.claims.entries.get(&claim)?.era)
+        });
+        kept.flatten().unwrap_or(&ways[0])
+    }
+
+    /// Copies into one box of the target from all boxes that hold some of its elements.
+    pub(super) fn copy_box(
+        &self,
+        found: &[Found<'a>],
+        target: &LayoutBox,
+        repeated: Option<Padding>,
+        piece: &mut Pieces<'a>,
+        checks: &mut Vec<Check<'a>>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<()> {
+        let labels = with_labels(&target.labels, self.entry);
+        for f in found {
+            for shard in &f.shards {
+                for source in shard.boxes.iter().filter(|b| b.pads.is_empty() && b.labels == labels) {
+                    let affine = engine_affine(f.stored.affine.to(piece.affine));
+                    let convert = Convert { from: shard.tensor.dtype, to: piece.dtype, affine };
+                    if !check_convert(&convert, self.rule, shard.tensor, diagnostics) {
+                        return None;
+                    }
+                    let (binding, tensor, strides) = (self.binding, shard.tensor, &piece.strides);
+                    let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated };
+                    let copy = match pair.common() {
+                        Common::Copy(copy) => copy,
+                        Common::Nothing => continue,
+                        Common::Unaddressable => {
+                            diagnostics.push(self.unaddressable(shard.tensor));
+                            return None;
+                        }
+                    };
+                    if repeated.is_none() {
+                        self.check_broadcast(shard.tensor, source, &copy, checks);
+                        if piece.described.insert(shard.number) {
+                            piece.sources.push(describe(f, shard, &copy, &convert));
+                        }
+                    }
+                    piece.contents.push(self.content(shard, copy, convert));
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// The copies of all elements of a box, with their sources and dtypes.
+    pub(super) fn copies(
+        &self,
+        found: &[Found<'a>],
+        target: &LayoutBox,
+        pieces: &Pieces<'a>,
+    ) -> Vec<(StridedCopy, &'a [u8], DType)> {
+        let labels = with_labels(&target.labels, self.entry);
+        let mut all = Vec::new();
+        for f in found {
+            for shard in &f.shards {
+                for source in shard.boxes.iter().filter(|b| b.pads.is_empty() && b.labels == labels) {
+                    let (binding, tensor, strides) = (self.binding, shard.tensor, &pieces.strides);
+                    let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated: None };
+                    if let Common::Copy(copy) = pair.common() {
+                        all.push((copy, binding.checkpoint.bytes(tensor), tensor.dtype));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// One tensor's elements, or what its replicas make together.
+    fn content(&self, shard: &Shard<'a>, copy: StridedCopy, convert: Convert) -> Content<'a> {
+        let checkpoint = self.binding.checkpoint;
+        let source = checkpoint.bytes(shard.tensor);
+        if shard.replicas.is_empty() || !matches!(self.rule.replicas, Replicas::Mean | Replicas::Sum) {
+            return Content::Copy { copy, source, convert };
+        }
+        let rows = [shard.tensor].into_iter().chain(shard.replicas.iter().copied()).map(|tensor| Rows {
+            source: checkpoint.bytes(tensor),
+            // Replicas have one shape and lie alike, but for where they begin.
+            offset: copy.source_offset + usize::try_from(tensor.offset).unwrap_or(0)
+                - usize::try_from(shard.tensor.offset).unwrap_or(0),
+            count: 1,
+            step: 0,
+            strides: copy.source_strides.clone(),
+        });
+        let mean =
+            Mean { dtype: convert.from, rows: rows.collect(), sum: self.rule.replicas == Replicas::Sum };
+        let region =
+            Region { shape: copy.shape.clone(), offset: copy.target_offset, strides: copy.target_strides };
+        Content::Fill { region, fill: Fill::Mean(mean) }
+    }
+
+    /// Stored tensors of one entry of the source side: of one parameter, or of one for each coordinate of the
+    /// indices in its name that the target has in memory.
+    fn find(
+        &self,
+        entry_number: usize,
+        found: &mut Vec<Found<'a>>,
+        checks: &mut Vec<Check<'a>>,
+        diagnostics: &mut Diagnostics,
+    ) {
         let binding = self.binding;
         let entry = &self.rule.sides[binding.from.index()][entry_number];
         let template = &entry.stored[0].name;
         for key in binding.keys_with(template, self.key) {
             let claim = (self.number, entry_number, restrict(&key, template));
-            let Some((number, era)) = binding.claims.entries.get(&claim) else { continue };
-            let tensor = &binding.checkpoint.tensors()[*number];
-            let stored = &entry.stored[*era];
+            let Some(claimed) = binding.claims.entries.get(&claim) else { continue };
+            let stored = &entry.stored[claimed.era];
             let mut all = [self.key.clone(), key].concat();
             all.sort_unstable();
             all.dedup();
@@ -132,34 +312,130 @@ impl<'a> Instance<'_, 'a> {
                 diagnostics.push(self.unknown_shape(stored));
                 continue;
             };
-            let sized = layout.shape(&LayoutSizes { binding, key: &all, pads: Vec::new() });
-            if sized.is_none() {
+            let whole = LayoutSizes { binding, key: &all, pads: Vec::new(), part: StoredPart::Whole };
+            if layout.shape(&whole).is_none() {
                 diagnostics.push(self.unknown_shape(stored));
                 continue;
             }
-            let Some(pads) = self.pads(layout, tensor, &all) else {
-                diagnostics.push(self.uneven_padding(layout, tensor));
+            let first = &binding.checkpoint.tensors()[claimed.tensor];
+            let Some(pads) = self.pads(layout, first, &all) else {
+                diagnostics.push(self.uneven_padding(layout, first));
                 continue;
             };
             let padded = pads.iter().any(|n| *n > 0);
-            let sizes = LayoutSizes { binding, key: &all, pads };
-            let Some(mut boxes) = layout.boxes(&sizes) else {
-                diagnostics.push(self.unknown_shape(stored));
+            let Some(shards) = self.shards(claimed, entry, stored, layout, &all, &pads, diagnostics) else {
                 continue;
             };
-            boxes.iter_mut().for_each(|b| b.labels = with_labels(&b.labels, entry));
-            found.push(Found { tensor, number: *number, stored, boxes, padded, key: all });
+            if self.rule.replicas == Replicas::Equal {
+                checks.extend(shards.iter().flat_map(|s| self.replica_checks(s)));
+            }
+            found.push(Found { stored, shards, padded, key: all });
         }
+    }
+
+    /// The tensors of one parameter with the boxes that each holds.
+    fn shards(
+        &self,
+        claimed: &Claimed,
+        entry: &'a Entry,
+        stored: &'a Stored,
+        layout: &grammar::Layout,
+        key: &Key,
+        pads: &[u64],
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Vec<Shard<'a>>> {
+        let binding = self.binding;
+        let split = split_over(stored, Some(layout));
+        let mut shards: Vec<Shard<'a>> = Vec::new();
+        let mut held: HashMap<Vec<u64>, usize> = HashMap::new();
+        for number in claimed.tensors() {
+            let tensor = &binding.checkpoint.tensors()[number];
+            let numbers = binding.coordinates_of(number);
+            let (part, place) = match &tensor.chunk {
+                Some(chunk) => (StoredPart::Chunk(&chunk.offsets, &tensor.shape), chunk.offsets.clone()),
+                None => {
+                    let place = split.iter().map(|rank| numbers[rank.index()]).collect();
+                    (StoredPart::Rank(&numbers), place)
+                }
+            };
+            let sizes = LayoutSizes { binding, key, pads: pads.to_vec(), part };
+            let mut placed = match layout.place(&sizes) {
+                Ok(placed) if placed.shape == tensor.shape => placed,
+                Ok(placed) => {
+                    diagnostics.push(self.misshapen(tensor, &placed.shape, layout.span));
+                    return None;
+                }
+                Err(unplaced) => {
+                    diagnostics.push(self.unplaced(&unplaced, stored, layout.span));
+                    return None;
+                }
+            };
+            match held.entry(place) {
+                Slot::Occupied(first) => shards[*first.get()].replicas.push(tensor),
+                Slot::Vacant(free) => {
+                    free.insert(shards.len());
+                    placed.boxes.iter_mut().for_each(|b| b.labels = with_labels(&b.labels, entry));
+                    shards.push(Shard { tensor, number, boxes: placed.boxes, replicas: Vec::new() });
+                }
+            }
+        }
+        Some(shards)
+    }
+
+    /// Every replica must be the same as the first tensor of its group.
+    fn replica_checks(&self, shard: &Shard<'a>) -> Vec<Check<'a>> {
+        let binding = self.binding;
+        let files = binding.checkpoint.ranks();
+        let check = |replica: &&'a Tensor| {
+            let (left, right) = (whole(shard.tensor), whole(replica));
+            let at = |tensor: &Tensor| files[tensor.rank].name.clone();
+            Check {
+                copy: StridedCopy {
+                    target_offset: right.source_offset,
+                    target_strides: right.source_strides,
+                    ..left
+                },
+                dtype: shard.tensor.dtype,
+                left: binding.checkpoint.bytes(shard.tensor),
+                right: binding.checkpoint.bytes(replica),
+                code: Code::ReplicasDiffer,
+                message: format!(
+                    "`{}` is not the same on `{}` and `{}`",
+                    shard.tensor.name,
+                    at(shard.tensor),
+                    at(replica)
+                ),
+                span: self.rule.span,
+                file: binding.checkpoint.file(),
+            }
+        };
+        shard.replicas.iter().map(check).collect()
+    }
+
+    /// The padding of the target's dimensions: the config value with the name of the padding's label, or none.
+    fn target_pads(&self, layout: &grammar::Layout) -> Vec<u64> {
+        layout.dims.iter().map(|factor| target_padding(self.binding, factor).unwrap_or(0)).collect()
     }
 
     /// How much padding each stored dimension has; `None` where what is left over does not come out even.
     fn pads(&self, layout: &grammar::Layout, tensor: &Tensor, key: &Key) -> Option<Vec<u64>> {
         let with = |pad: u64| {
             let pads = vec![pad; layout.dims.len()];
-            layout.shape(&LayoutSizes { binding: self.binding, key, pads })
+            layout.shape(&LayoutSizes { binding: self.binding, key, pads, part: StoredPart::Whole })
         };
         let (none, one) = (with(0)?, with(1)?);
-        let dims = tensor.shape.iter().zip(none.iter().zip(&one));
+        let whole: Vec<u64> = match &tensor.chunk {
+            Some(chunk) => chunk.shape.clone(),
+            None => {
+                let scaled =
+                    tensor.shape.iter().zip(&layout.dims).zip(&none).map(|((size, factor), none)| {
+                        // Where parts are split differently there is no padding to find.
+                        self.binding.ranks.scale(factor).map_or(Some(*none), |scale| size.checked_mul(scale))
+                    });
+                scaled.collect::<Option<_>>()?
+            }
+        };
+        let dims = whole.iter().zip(none.iter().zip(&one));
         dims.map(|(stored, (none, one))| match (stored.checked_sub(*none)?, one - none) {
             (0, _) => Some(0),
             (left, step) if step > 0 && left % step == 0 => Some(left / step),
@@ -168,75 +444,10 @@ impl<'a> Instance<'_, 'a> {
         .collect()
     }
 
-    /// The copy between two boxes.
-    fn pair(
-        &self,
-        f: &Found<'a>,
-        source: &LayoutBox,
-        target: &LayoutBox,
-        strides: &[usize],
-    ) -> Option<StridedCopy> {
-        let mut copy = StridedCopy {
-            shape: Vec::new(),
-            source_offset: usize::try_from(f.tensor.offset).ok()?,
-            source_strides: Vec::new(),
-            target_offset: 0,
-            target_strides: Vec::new(),
-        };
-        let source_stride =
-            |dim: usize, step: u64| usize::try_from(f.tensor.strides[dim].checked_mul(step)?).ok();
-        let target_stride = |dim: usize, step: u64| strides[dim].checked_mul(usize::try_from(step).ok()?);
-        for (dim, start) in source.starts.iter().enumerate() {
-            copy.source_offset += source_stride(dim, *start)?;
-        }
-        for (dim, start) in target.starts.iter().enumerate() {
-            copy.target_offset += target_stride(dim, *start)?;
-        }
-        let mut open: Vec<usize> = (0..source.axes.len()).collect();
-        for axis in &target.axes {
-            let target_step = target_stride(axis.dim, axis.step)?;
-            if let Some(at) = self.fixed(&axis.axis, &f.key) {
-                copy.target_offset += at.checked_mul(target_step)?;
-                continue;
-            }
-            let partner =
-                open.iter().position(|i| same_axis(&source.axes[*i].axis, &axis.axis, source, target));
-            let stride = match partner {
-                Some(at) => {
-                    let partner = &source.axes[open.remove(at)];
-                    source_stride(partner.dim, partner.step)?
-                }
-                // Every coordinate holds the same.
-                None if axis.axis.broadcast => 0,
-                None => return None,
-            };
-            copy.shape.push(usize::try_from(axis.len).ok()?);
-            copy.source_strides.push(stride);
-            copy.target_strides.push(target_step);
-        }
-        for i in open {
-            let axis = &source.axes[i];
-            let at = match self.fixed(&axis.axis, &f.key) {
-                Some(at) => at,
-                None if axis.axis.broadcast => 0,
-                None => return None,
-            };
-            copy.source_offset += at.checked_mul(source_stride(axis.dim, axis.step)?)?;
-        }
-        Some(copy)
-    }
-
-    /// The place in memory of an axis whose coordinate a name fixes.
-    fn fixed(&self, axis: &AxisUse, key: &Key) -> Option<usize> {
-        let (_, at) = key.iter().find(|(a, _)| *a == axis.axis)?;
-        let (from, _) = self.binding.range(axis.axis)?;
-        usize::try_from(at.checked_sub(from)?).ok()
-    }
-
     /// Copies along a broadcast axis must all be what the first one is, which is the one that is taken.
     fn check_broadcast(
         &self,
-        f: &Found<'a>,
+        tensor: &'a Tensor,
         source: &LayoutBox,
         copy: &StridedCopy,
         checks: &mut Vec<Check<'a>>,
@@ -247,7 +458,7 @@ impl<'a> Instance<'_, 'a> {
         let sizes: Option<Vec<(usize, usize)>> = copies
             .iter()
             .map(|a| {
-                let step = f.tensor.strides[a.dim].checked_mul(a.step)?;
+                let step = tensor.strides[a.dim].checked_mul(a.step)?;
                 Some((usize::try_from(a.len).ok()?, usize::try_from(step).ok()?))
             })
             .collect();
@@ -256,7 +467,7 @@ impl<'a> Instance<'_, 'a> {
         let names: Vec<String> =
             copies.iter().map(|a| format!("`{}`", self.binding.mapping.axis(a.axis.axis).name)).collect();
         let with = |own: &[usize], more: Vec<usize>| [own, more.as_slice()].concat();
-        let bytes = self.binding.checkpoint.bytes(f.tensor);
+        let bytes = self.binding.checkpoint.bytes(tensor);
         checks.push(Check {
             copy: StridedCopy {
                 shape: with(&copy.shape, sizes.iter().map(|(len, _)| *len).collect()),
@@ -265,13 +476,13 @@ impl<'a> Instance<'_, 'a> {
                 target_offset: copy.source_offset,
                 target_strides: with(&copy.source_strides, sizes.iter().map(|(_, step)| *step).collect()),
             },
-            dtype: f.tensor.dtype,
+            dtype: tensor.dtype,
             left: bytes,
             right: bytes,
             code: Code::BroadcastDiffers,
             message: format!(
                 "the copies of `{}` along {} are not all the same",
-                f.tensor.name,
+                tensor.name,
                 names.join(" and ")
             ),
             span: first.axis.span,
@@ -293,7 +504,10 @@ impl<'a> Instance<'_, 'a> {
                 let count = copy.shape.iter().fold(1u64, |n, size| n.saturating_mul(*size as u64));
                 sum.saturating_add(count)
             }
-            Content::Fill { .. } => sum,
+            Content::Fill { region, .. } => {
+                let count = region.shape.iter().fold(1u64, |n, size| n.saturating_mul(*size as u64));
+                sum.saturating_add(count)
+            }
         });
         if copied < elements {
             diagnostics.push(
@@ -309,13 +523,46 @@ impl<'a> Instance<'_, 'a> {
         }
     }
 
-    fn unpaired(&self, f: &Found<'a>) -> Diagnostic {
+    fn misshapen(&self, tensor: &Tensor, expected: &[u64], span: grammar::Span) -> Diagnostic {
+        Diagnostic::error(
+            Code::ShapeMismatch,
+            span,
+            format!(
+                "`{}` is stored as {:?}, but by this layout it is {expected:?}",
+                tensor.name, tensor.shape
+            ),
+            "this layout",
+        )
+        .note(format!("in {}", self.binding.checkpoint.ranks()[tensor.rank].file))
+        .help(
+            "ranks split a parameter evenly; the file may be of another run, or the layout may need `@rank`",
+        )
+    }
+
+    fn unplaced(&self, unplaced: &Unplaced, stored: &Stored, span: grammar::Span) -> Diagnostic {
+        match unplaced {
+            Unplaced::Unknown => self.unknown_shape(stored),
+            Unplaced::Uneven { len, rank, .. } => {
+                let name = self.binding.mapping.display_template(&stored.name);
+                self.ranks.uneven(&name, *len, *rank, Some(span))
+            }
+            Unplaced::Nested => Diagnostic::error(
+                Code::NotSupported,
+                span,
+                "a group is cut over ranks that has a distributed axis inside",
+                "both are distributed",
+            )
+            .help("distribute the group or the axis, not both"),
+        }
+    }
+
+    fn unaddressable(&self, tensor: &Tensor) -> Diagnostic {
         Diagnostic::error(
             Code::ShapeMismatch,
             self.rule.span,
             format!(
                 "`{}` cannot be laid out by this rule: its sizes are beyond what can be addressed",
-                f.tensor.name
+                tensor.name
             ),
             "by this rule",
         )
@@ -341,11 +588,15 @@ impl<'a> Instance<'_, 'a> {
     }
 }
 
-fn describe(f: &Found<'_>, copy: &StridedCopy, convert: &Convert) -> Source {
+fn describe(f: &Found<'_>, shard: &Shard<'_>, copy: &StridedCopy, convert: &Convert) -> Source {
     let mut steps = steps(copy, convert);
-    if f.boxes.len() > 1 {
-        let parts: Vec<String> =
-            f.boxes.iter().filter(|b| b.pads.is_empty()).flat_map(|b| b.labels.values().cloned()).collect();
+    if shard.boxes.len() > 1 {
+        let parts: Vec<String> = shard
+            .boxes
+            .iter()
+            .filter(|b| b.pads.is_empty())
+            .flat_map(|b| b.labels.values().cloned())
+            .collect();
         if !parts.is_empty() {
             steps.insert(0, format!("taken apart into {}", parts.join(", ")));
         }
@@ -353,7 +604,7 @@ fn describe(f: &Found<'_>, copy: &StridedCopy, convert: &Convert) -> Source {
             steps.push("padding left out".to_owned());
         }
     }
-    Source { name: f.tensor.name.clone(), steps }
+    Source { name: shard.tensor.name.clone(), steps }
 }
 
 fn with_labels(labels: &Labels, entry: &Entry) -> Labels {
@@ -362,16 +613,16 @@ fn with_labels(labels: &Labels, entry: &Entry) -> Labels {
     all
 }
 
-/// Whether two uses of an axis are the same coordinate. A role matters where the axis is there more than once.
-fn same_axis(a: &AxisUse, b: &AxisUse, in_a: &LayoutBox, in_b: &LayoutBox) -> bool {
-    if (a.axis, a.by) != (b.axis, b.by) || a.broadcast || b.broadcast {
-        return false;
-    }
-    let several = |b: &LayoutBox| {
-        let same = |x: &&grammar::BoxAxis| !x.axis.broadcast && (x.axis.axis, x.axis.by) == (a.axis, a.by);
-        b.axes.iter().filter(same).count() > 1
-    };
-    !(several(in_a) || several(in_b)) || a.role == b.role
+/// What is gathered for one target.
+pub(super) struct Pieces<'a> {
+    dtype: DType,
+    /// Row-major steps of the target.
+    pub(super) strides: Vec<usize>,
+    affine: grammar::Affine,
+    pub(super) contents: Vec<Content<'a>>,
+    sources: Vec<Source>,
+    /// Numbers of the tensors among the sources.
+    described: HashSet<usize>,
 }
 
 pub(super) fn engine_affine(affine: grammar::Affine) -> Option<Affine> {

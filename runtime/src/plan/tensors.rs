@@ -1,29 +1,90 @@
 //! Target tensors from rules, emitted ones, and what must be checked before anything is written.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use transship_grammar as grammar;
 
-use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Rule};
+use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Format, RankId, Rule};
 
-use super::pieces::{Instance, LayoutSizes};
+use super::pieces::{Instance, LayoutSizes, StoredPart};
+use super::ranks::{Home, TargetRanks, scopes_of};
 use super::{Check, PlanOptions, Source};
-use crate::bind::{Binding, Key, full_name, is_renaming, sorted_key};
+use crate::bind::{Binding, Key, full_name, is_in_roots, is_renaming, sorted_key, split_over};
 use crate::engine::{Content, Convert, Fill, Region, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
 pub(super) struct Planned<'a> {
     pub(super) targets: Vec<TargetTensor<'a>>,
     pub(super) sources: Vec<Vec<Source>>,
+    /// For each target the rank's file that holds it; `None` where all do.
+    pub(super) homes: Vec<Option<usize>>,
+    /// The directories of the target's ranks.
+    pub(super) files: Vec<String>,
     pub(super) checks: Vec<Check<'a>>,
     pub(super) notes: Vec<String>,
 }
 
-/// A target, with the number of the first stored tensor it is made of, by which targets are ordered.
+impl Planned<'_> {
+    /// The dtype of most elements.
+    pub(super) fn main_dtype(&self) -> Option<DType> {
+        let mut elements: BTreeMap<&str, (u64, DType)> = BTreeMap::new();
+        for target in &self.targets {
+            let count = elements.entry(target.dtype.name()).or_insert((0, target.dtype));
+            count.0 = count.0.saturating_add(target.shape.iter().fold(1, |n, size| n.saturating_mul(*size)));
+        }
+        elements.into_values().max_by_key(|(count, _)| *count).map(|(_, dtype)| dtype)
+    }
+}
+
+/// A target, and what orders it among all.
 pub(super) struct Target<'a> {
+    /// The number of the first stored tensor it is made of.
     pub(super) order: usize,
+    pub(super) place: Place,
+    /// The rank that holds it; `None` for what every rank holds as it is.
+    pub(super) home: Option<Home>,
+    /// The rule, and the coordinates in names.
+    pub(super) of: (usize, Key),
     pub(super) tensor: TargetTensor<'a>,
     pub(super) sources: Vec<Source>,
+}
+
+/// Where a parameter stands in a file of its own side: scope by scope as the mapping lists them, layer by layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    file: usize,
+    chunk: Vec<u64>,
+    /// By turns the first rule of a scope and the coordinate there, then the rule, then the entry.
+    path: Vec<u64>,
+}
+
+impl Place {
+    pub(super) fn of(instance: &Instance<'_, '_>, home: &Home) -> Place {
+        let binding = instance.binding;
+        let template = &instance.entry.stored[0].name;
+        let at = |axis| instance.key.iter().find(|(a, _)| *a == axis).map_or(0, |(_, at)| *at);
+        let entries = &instance.rule.sides[binding.to().index()];
+        let scopes = scopes_of(&binding.mapping.rules, instance.number, binding.to());
+        let indices = template.indices().map(|index| at(index.axis));
+        let mut path: Vec<u64> =
+            scopes.iter().zip(indices).flat_map(|(scope, at)| [*scope as u64, at]).collect();
+        let entry = entries.iter().position(|entry| std::ptr::eq(entry, instance.entry)).unwrap_or(0);
+        path.extend([instance.number as u64, entry as u64]);
+        Place { file: home.file, chunk: chunk_of(binding, home), path }
+    }
+
+    /// After everything else in a file.
+    fn last(binding: &Binding<'_>, home: &Home) -> Place {
+        Place { file: home.file, chunk: chunk_of(binding, home), path: vec![u64::MAX] }
+    }
+}
+
+/// The numbers of a rank that are in names: of a virtual stage in its file.
+fn chunk_of(binding: &Binding<'_>, home: &Home) -> Vec<u64> {
+    let ranks = binding.mapping.ranks_of(binding.to());
+    let named = ranks.filter(|rank| is_in_roots(binding.mapping, binding.to(), *rank));
+    named.map(|rank| home.numbers[rank.index()]).collect()
 }
 
 pub(super) fn plan_tensors<'a>(
@@ -31,6 +92,7 @@ pub(super) fn plan_tensors<'a>(
     options: &PlanOptions,
     diagnostics: &mut Diagnostics,
 ) -> Planned<'a> {
+    let ranks = TargetRanks::new(binding);
     let mut targets = Vec::new();
     let mut checks = Vec::new();
     for (number, rule) in binding.mapping.rules.iter().enumerate() {
@@ -38,14 +100,15 @@ pub(super) fn plan_tensors<'a>(
             continue;
         }
         if is_renaming(rule) {
-            plan_renaming(binding, options, number, &mut targets, diagnostics);
+            plan_renaming(binding, options, number, &mut targets, &mut checks, diagnostics);
             continue;
         }
         for entry in &rule.sides[binding.to().index()] {
             for key in binding.keys(&entry.stored[0].name) {
                 if binding.holds(&rule.guard, &key) {
-                    let instance = Instance { binding, options, number, rule, entry, key: &key };
-                    targets.extend(instance.plan(&mut checks, diagnostics));
+                    let instance =
+                        Instance { binding, options, number, rule, entry, key: &key, ranks: &ranks };
+                    targets.extend(instance.plan(&mut checks, diagnostics).into_iter().flatten());
                 }
             }
         }
@@ -57,10 +120,27 @@ pub(super) fn plan_tensors<'a>(
     if !diagnostics.has_errors() {
         check_used(binding, &targets, diagnostics);
     }
-    targets.sort_by_key(|t| t.order);
     let notes = notes(binding, options, &targets);
-    let (tensors, sources) = targets.into_iter().map(|t| (t.tensor, t.sources)).unzip();
-    Planned { targets: tensors, sources, checks, notes }
+    let torch = binding.mapping.side(binding.to()).format == Format::Torch;
+    if torch {
+        plan_ties(binding, &ranks, &mut targets);
+    }
+    // The order of the ranks' files says nothing of the model's.
+    let pieces = binding.checkpoint.ranks().len() > 1 || binding.ranks.counts.iter().any(|n| *n > 1);
+    if torch || pieces {
+        targets.sort_by(|a, b| a.place.cmp(&b.place));
+    } else {
+        targets.sort_by_key(|t| t.order);
+    }
+    let files = ranks.files();
+    let mut planned =
+        Planned { targets: Vec::new(), sources: Vec::new(), homes: Vec::new(), files, checks, notes };
+    for target in targets {
+        planned.targets.push(target.tensor);
+        planned.sources.push(target.sources);
+        planned.homes.push(target.home.map(|home| home.file));
+    }
+    planned
 }
 
 /// The dtype a parameter is written in: what the rule says, what the user says, the side's, its own.
@@ -100,13 +180,24 @@ fn plan_renaming<'a>(
     options: &PlanOptions,
     number: usize,
     targets: &mut Vec<Target<'a>>,
+    checks: &mut Vec<Check<'a>>,
     diagnostics: &mut Diagnostics,
 ) {
     let rule = &binding.mapping.rules[number];
+    let mut first_of: HashMap<(Key, &[String]), &Tensor> = HashMap::new();
     let Some(entry) = rule.sides[binding.to().index()].first() else { return };
     let to = &entry.stored[0];
     for claim in binding.claims.renamed.iter().filter(|r| r.rule == number) {
         let tensor = &binding.checkpoint.tensors()[claim.tensor];
+        match first_of.entry((sorted_key(&claim.captures), &claim.captures.stars)) {
+            Slot::Occupied(first) => {
+                checks.push(same_tensor(binding, first.get(), tensor, rule.span));
+                continue;
+            }
+            Slot::Vacant(free) => {
+                free.insert(tensor);
+            }
+        }
         let from = &rule.sides[binding.from.index()][claim.entry].stored[claim.era];
         let affine = super::pieces::engine_affine(from.affine.to(to.affine));
         let Some(name) = full_name(binding.mapping, binding.to(), &to.name, &claim.captures) else {
@@ -123,6 +214,9 @@ fn plan_renaming<'a>(
         let contents = vec![Content::Copy { copy, source: binding.checkpoint.bytes(tensor), convert }];
         targets.push(Target {
             order: claim.tensor,
+            place: Place { path: vec![number as u64, claim.tensor as u64], ..Place::default() },
+            home: None,
+            of: (number, sorted_key(&claim.captures)),
             tensor: TargetTensor { name, dtype, shape: tensor.shape.clone(), contents },
             sources: vec![source],
         });
@@ -166,8 +260,71 @@ fn check_used(binding: &Binding<'_>, targets: &[Target<'_>], diagnostics: &mut D
     }
 }
 
+/// Copies that the target's format needs, on the ranks that the mapping names.
+fn plan_ties<'a>(binding: &Binding<'a>, ranks: &TargetRanks<'_, 'a>, targets: &mut Vec<Target<'a>>) {
+    let to = binding.to();
+    let mut copies = Vec::new();
+    for tie in binding.mapping.ties.iter().filter(|tie| tie.side == to) {
+        let Some((rank, _)) = tie.on.filter(|(rank, _)| binding.ranks.count(*rank) > 1) else { continue };
+        for target in targets.iter() {
+            let Some(own) = &target.home else { continue };
+            let Some(rule) = binding.mapping.rules.get(target.of.0) else { continue };
+            let is_original = rule.sides[to.index()].iter().any(|e| e.stored[0].name == tie.of);
+            let key = &target.of.1;
+            if !is_original || !binding.holds(&tie.guard, key) {
+                continue;
+            }
+            for home in ranks.homes(&tie.alias, tie.on, key).unwrap_or_default() {
+                // The same part of the parameter: all numbers but those of the stage agree.
+                let stage = |r: RankId| r == rank || is_in_roots(binding.mapping, to, r);
+                let mut others = binding.mapping.ranks_of(to).filter(|r| !stage(*r));
+                if others.any(|r| home.numbers[r.index()] != own.numbers[r.index()]) || home == *own {
+                    continue;
+                }
+                let holes = ranks.holes(&tie.alias, key, &home);
+                let Some(name) = full_name(binding.mapping, to, &tie.alias, &holes) else { continue };
+                copies.push(Target {
+                    order: target.order,
+                    place: Place::last(binding, &home),
+                    home: Some(home),
+                    of: target.of.clone(),
+                    tensor: TargetTensor { name, ..target.tensor.clone() },
+                    sources: target.sources.clone(),
+                });
+            }
+        }
+    }
+    targets.extend(copies);
+}
+
+/// Two tensors of one name on two ranks, which no layout splits.
+fn same_tensor<'a>(
+    binding: &Binding<'a>,
+    first: &'a Tensor,
+    other: &'a Tensor,
+    span: grammar::Span,
+) -> Check<'a> {
+    let (left, right) = (whole(first), whole(other));
+    let files = binding.checkpoint.ranks();
+    let (one, two) = (&files[first.rank].name, &files[other.rank].name);
+    Check {
+        copy: StridedCopy {
+            target_offset: right.source_offset,
+            target_strides: right.source_strides,
+            ..left
+        },
+        dtype: first.dtype,
+        left: binding.checkpoint.bytes(first),
+        right: binding.checkpoint.bytes(other),
+        code: Code::ReplicasDiffer,
+        message: format!("`{}` is not the same on `{one}` and `{two}`", first.name),
+        span,
+        file: binding.checkpoint.file(),
+    }
+}
+
 /// The copy of a stored tensor to row-major order. Sizes were checked against memory when it was opened.
-fn whole(tensor: &Tensor) -> StridedCopy {
+pub(super) fn whole(tensor: &Tensor) -> StridedCopy {
     let sizes = |list: &[u64]| -> Vec<usize> {
         list.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect()
     };
@@ -191,8 +348,8 @@ fn plan_emitted<'a>(
         if !binding.holds(&emit.guard, &key) {
             continue;
         }
-        let sizes = LayoutSizes { binding, key: &key, pads: Vec::new() };
-        let holes = Captures { indices: key.clone(), stars: Vec::new() };
+        let sizes = LayoutSizes { binding, key: &key, pads: Vec::new(), part: StoredPart::Whole };
+        let holes = Captures { indices: key.clone(), stars: Vec::new(), ..Captures::default() };
         let shape = emit.layout.shape(&sizes);
         let name = full_name(binding.mapping, binding.to(), &emit.name, &holes);
         let (Some(shape), Some(name)) = (shape, name) else {
@@ -223,6 +380,9 @@ fn plan_emitted<'a>(
         };
         targets.push(Target {
             order: usize::MAX,
+            place: Place { path: vec![u64::MAX], ..Place::default() },
+            home: None,
+            of: (usize::MAX, key.clone()),
             tensor: TargetTensor { name, dtype, shape, contents },
             sources: vec![Source { name: "(made)".to_owned(), steps: vec![made] }],
         });
@@ -235,8 +395,7 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
     for (number, tie_number, holes) in tied {
         let tie = &binding.mapping.ties[*tie_number];
         let alias = &binding.checkpoint.tensors()[*number];
-        let original = full_name(binding.mapping, binding.from, &tie.of, holes)
-            .and_then(|name| binding.checkpoint.tensor(&name));
+        let original = original_of(binding, *number, &tie.of, holes);
         let Some(original) = original else {
             // Of alternatives one is there, and its tie is checked.
             if !has_original(binding, tie.span, holes) {
@@ -284,8 +443,42 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
 /// Whether one of the parameters that a `tie` names, its alternatives multiplied out, is there.
 fn has_original(binding: &Binding<'_>, span: grammar::Span, holes: &Captures) -> bool {
     let ties = binding.mapping.ties.iter().filter(|t| t.span == span && t.side == binding.from);
-    let mut names = ties.filter_map(|t| full_name(binding.mapping, binding.from, &t.of, holes));
-    names.any(|name| binding.checkpoint.tensor(&name).is_some())
+    ties.into_iter().any(|t| original_of(binding, usize::MAX, &t.of, holes).is_some())
+}
+
+/// The tensor that a copy is one of: of several parts the one that the same ranks split off.
+fn original_of<'a>(
+    binding: &Binding<'a>,
+    alias: usize,
+    of: &grammar::Template,
+    holes: &Captures,
+) -> Option<&'a Tensor> {
+    let tensors = binding.checkpoint.tensors();
+    let key = sorted_key(holes);
+    for (number, rule) in binding.mapping.rules.iter().enumerate() {
+        for (entry_number, entry) in rule.sides[binding.from.index()].iter().enumerate() {
+            for (era, stored) in entry.stored.iter().enumerate().filter(|(_, s)| s.name == *of) {
+                let claim = (number, entry_number, restrict(&key, of));
+                let Some(claimed) = binding.claims.entries.get(&claim).filter(|c| c.era == era) else {
+                    continue;
+                };
+                let Some(alias) = tensors.get(alias) else { return Some(&tensors[claimed.tensor]) };
+                let split = split_over(stored, binding.layout(stored, &key));
+                let numbers = |tensor: usize| -> Vec<u64> {
+                    let all = binding.coordinates_of(tensor);
+                    split.iter().map(|rank| all[rank.index()]).collect()
+                };
+                let own = tensors.iter().position(|t| std::ptr::eq(t, alias)).map(numbers);
+                let same = |tensor: &usize| match (&tensors[*tensor].chunk, &alias.chunk) {
+                    (Some(one), Some(other)) => one.offsets == other.offsets,
+                    _ => Some(numbers(*tensor)) == own,
+                };
+                return claimed.tensors().find(same).map(|tensor| &tensors[tensor]);
+            }
+        }
+    }
+    let name = full_name(binding.mapping, binding.from, of, holes)?;
+    binding.checkpoint.tensor(&name)
 }
 
 fn broken_tie(message: &str, span: grammar::Span) -> Diagnostic {
@@ -322,6 +515,11 @@ fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -
         stored.flat_map(|s| &s.layouts).any(|(_, l)| l.dims.iter().any(|d| d.padding().is_some()))
     });
     for rule in padded {
+        let stored = rule.sides[binding.to().index()].iter().flat_map(|e| &e.stored);
+        let mut dims = stored.flat_map(|s| &s.layouts).flat_map(|(_, layout)| &layout.dims);
+        if dims.any(|factor| super::padding::target_padding(binding, factor).is_some()) {
+            continue;
+        }
         let name = rule.sides[binding.to().index()].first().map(|e| &e.stored[0].name);
         let name = name.map(|n| binding.mapping.display_template(n)).unwrap_or_default();
         notes.push(format!("`{name}` is written without padding, since nothing says how much it has"));

@@ -112,15 +112,20 @@ where
     let named =
         tree.parameters().into_iter().map(|(name, array)| (in_file(mapping, S::SIDE, &name), array.clone()));
     let checkpoint = Checkpoint::in_memory(S::Port::NAME, named.collect())?;
-    let options = BindOptions { settings: config.settings(), base: None };
+    let options = BindOptions { settings: config.settings(), base: None, ranks: Vec::new() };
     Ok(O::from_leaves(side_arrays(mapping, &checkpoint, S::SIDE, O::SIDE, &options)?)?)
 }
 
 /// Views under the names of the first era.
 fn own_side(binding: &Binding<'_>) -> Vec<(String, Array)> {
     let mapping = binding.mapping;
-    let entries = binding.claims.entries.iter().map(|((rule, entry, key), (tensor, _))| {
-        (*tensor, *rule, *entry, Captures { indices: key.clone(), stars: Vec::new() })
+    let entries = binding.claims.entries.iter().map(|((rule, entry, key), claimed)| {
+        (
+            claimed.tensor,
+            *rule,
+            *entry,
+            Captures { indices: key.clone(), stars: Vec::new(), ..Captures::default() },
+        )
     });
     let renamed = binding.claims.renamed.iter().map(|r| (r.tensor, r.rule, r.entry, r.captures.clone()));
     let mut claims: Vec<_> = entries.chain(renamed).collect();

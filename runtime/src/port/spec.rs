@@ -5,7 +5,7 @@ use transship_grammar as grammar;
 use grammar::{Captures, Code, Diagnostic, Diagnostics, Mapping, SideId};
 
 use crate::bind::{Binding, Setting};
-use crate::plan::LayoutSizes;
+use crate::plan::{LayoutSizes, StoredPart};
 
 /// What one parameter is: its name, its shape, and what its dimensions are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +34,11 @@ pub fn specs(mapping: &Mapping, settings: &[Setting], side: SideId) -> Result<Ve
                 continue;
             }
             for key in binding.keys(&stored.name).into_iter().filter(|k| binding.holds(&rule.guard, k)) {
-                let holes = Captures { indices: key.clone(), stars: Vec::new() };
+                let holes = Captures { indices: key.clone(), stars: Vec::new(), ..Captures::default() };
                 let Some(name) = stored.name.render(&holes) else { continue };
                 let layout = binding.layout(stored, &key);
-                let sizes = LayoutSizes { binding: &binding, key: &key, pads: Vec::new() };
+                let sizes =
+                    LayoutSizes { binding: &binding, key: &key, pads: Vec::new(), part: StoredPart::Whole };
                 let shape = layout.map(|l| l.shape(&sizes));
                 if shape == Some(None) {
                     diagnostics.push(Diagnostic::error(

@@ -5,7 +5,7 @@ use transship_grammar as grammar;
 use grammar::{Captures, Code, Diagnostic, Diagnostics, Entry, LayoutBox, Mapping, Part, Stored};
 
 use crate::bind::{Binding, Key, full_name};
-use crate::plan::LayoutSizes;
+use crate::plan::{LayoutSizes, StoredPart};
 
 /// A parameter of one side, as a config lays it out.
 pub(super) struct Parameter {
@@ -96,7 +96,8 @@ pub(super) fn parameters(binding: &Binding<'_>) -> Result<Vec<Parameter>, Diagno
 fn parameter(binding: &Binding<'_>, entry: &Entry, stored: &Stored, key: Key) -> Option<Parameter> {
     let mapping = binding.mapping();
     let stars = stored.name.parts.iter().filter(|p| matches!(p, Part::Star | Part::DoubleStar));
-    let holes = Captures { indices: key.clone(), stars: stars.map(|_| "x".to_owned()).collect() };
+    let holes =
+        Captures { indices: key.clone(), stars: stars.map(|_| "x".to_owned()).collect(), ranks: Vec::new() };
     let name = full_name(mapping, binding.from(), &stored.name, &holes)?;
     let shown = mapping.display_template(&stored.name);
     let root = full_name(mapping, binding.from(), &grammar::Template::default(), &Captures::default())?;
@@ -109,9 +110,10 @@ fn parameter(binding: &Binding<'_>, entry: &Entry, stored: &Stored, key: Key) ->
         None if stored.layouts.is_empty() => (vec![2, 3], None),
         None => return None,
         Some(layout) => {
-            let sizes = LayoutSizes { binding, key: &key, pads: Vec::new() };
+            let sizes = LayoutSizes { binding, key: &key, pads: Vec::new(), part: StoredPart::Whole };
             let shape = layout.shape(&sizes)?;
-            let boxes: Vec<LayoutBox> = layout.boxes(&sizes)?.into_iter().filter(|b| b.pads.is_empty()).collect();
+            let boxes: Vec<LayoutBox> =
+                layout.boxes(&sizes)?.into_iter().filter(|b| b.pads.is_empty()).collect();
             (shape, Some(boxes))
         }
     };

@@ -62,6 +62,33 @@ pub(super) fn dtype(name: &str) -> Option<DType> {
     })
 }
 
+/// What torch calls the dtype.
+pub(crate) fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F64 => "float64",
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        DType::BF16 => "bfloat16",
+        DType::I64 => "int64",
+        DType::I32 => "int32",
+        DType::I16 => "int16",
+        DType::I8 => "int8",
+        DType::U8 => "uint8",
+        DType::Bool => "bool",
+        DType::F8E4M3 => "float8_e4m3fn",
+        DType::F8E5M2 => "float8_e5m2",
+    }
+}
+
+/// The class, in module `torch`, of storages of the dtype. Torch writes those of 8-bit floats without a type.
+pub(crate) fn storage_class(dtype: DType) -> Option<&'static str> {
+    if matches!(dtype, DType::F8E4M3 | DType::F8E5M2) {
+        return None;
+    }
+    let name = dtype_name(dtype);
+    KINDS.iter().find(|&&(_, kind, _)| kind == name).map(|&(class, ..)| class)
+}
+
 fn kind(class: &str) -> Option<Kind> {
     let class = class.strip_prefix("torch.")?;
     let class = class.strip_prefix("cuda.").or(class.strip_prefix("storage.")).unwrap_or(class);
@@ -188,6 +215,12 @@ mod tests {
             let kind = kind(&format!("torch.{class}")).expect("a class of the table");
             assert_eq!(kind.dtype, dtype(name));
             assert!(kind.dtype.is_none_or(|d| d.size() as u64 == *size), "{class}");
+        }
+        for known in DType::ALL {
+            assert_eq!(dtype(dtype_name(known)), Some(known));
+            let class = storage_class(known).map(|class| format!("torch.{class}"));
+            assert!(class.is_none_or(|class| kind(&class).and_then(|kind| kind.dtype) == Some(known)));
+            assert_eq!(storage_class(known).is_none(), known.name().starts_with("f8"));
         }
         assert_eq!(kind("torch.cuda.HalfStorage"), kind("torch.HalfStorage"));
         assert_eq!(kind("torch.storage.UntypedStorage").map(|k| k.size), Some(1));

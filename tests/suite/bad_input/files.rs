@@ -149,6 +149,37 @@ fn one_of_several_ranks() {
 }
 
 #[test]
+fn ranks_that_do_not_belong_together() {
+    let workplace = Workplace::new();
+    let put = |name: &str| workplace.put(&format!("{name}/model_optim_rng.pt"), sound_bytes());
+    put("part/iter_0000100/mp_rank_00_000");
+    put("part/iter_0000100/mp_rank_00_001");
+    put("part/iter_0000100/mp_rank_01_001");
+    refused!("rank_missing", workplace, &["@part"]);
+    put("mixed/mp_rank_00");
+    put("mixed/mp_rank_00_001");
+    refused!("ranks_of_unlike_names", workplace, &["@mixed"]);
+    put("twice/mp_rank_01");
+    put("twice/mp_rank_001");
+    refused!("rank_twice", workplace, &["@twice"]);
+    put("empty/mp_rank_00");
+    workplace.put("empty/mp_rank_01/notes.txt", "");
+    refused!("rank_without_model", workplace, &["@empty"]);
+    for (rank, iteration) in [("00", 100), ("01", 200)] {
+        let made = changed(|made| made.root.set(&["iteration"], Py::Int(iteration)));
+        let bytes = fs::read(made.path("model.pt")).expect("it was written");
+        workplace.put(&format!("two/mp_rank_{rank}/model_optim_rng.pt"), bytes);
+    }
+    refused!("ranks_of_two_iterations", workplace, &["@two"]);
+    refused!("iteration_not_there", workplace, &["@part", "--iteration", "99"]);
+    refused!(
+        "iteration_of_a_file",
+        workplace,
+        &["@two/mp_rank_00/model_optim_rng.pt", "--iteration", "release"]
+    );
+}
+
+#[test]
 fn another_model() {
     let workplace = Workplace::new();
     let mut file = TorchFile::default();

@@ -293,7 +293,7 @@ fn item(depth: u32) -> Text {
             lit("~=~"),
             pick(&["tril", "0", "-1e4"]),
         ]),
-        cat([lit("tie "), on_side(), name(), lit("~=~"), name()]),
+        cat([lit("tie "), on_side(), name(), lit("~=~"), name(), maybe(lit(" on pp.last"))]),
     ]);
     if depth == 0 {
         return leaf;
@@ -327,6 +327,7 @@ fn side() -> Text {
     let entry = one_of([
         cat([lit("parameters "), many(name(), "~,~", 1, 4)]),
         cat([lit("detect "), many(name(), "~,~", 1, 4)]),
+        cat([lit("nested "), many(name(), "~,~", 1, 4)]),
         cat([lit("documents "), many(cat([place(), maybe(lit(" as generation"))]), "~,~", 1, 4)]),
         cat([lit("rank tp"), maybe(cat([lit("~=~"), places()])), maybe(cat([lit(" else "), expr(1)]))]),
         lit("dtype f16"),

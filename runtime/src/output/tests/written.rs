@@ -117,7 +117,7 @@ fn plans_may_leave_room_between_tensors() {
     let tensors = [ones("a", DType::U8, 3), ones("b", DType::U8, 400_000), ones("c", DType::U8, 2)];
     let place = |index: usize, offset| {
         let spec = TensorSpec::of(&tensors[index]);
-        PlannedTensor { bytes: spec.bytes().unwrap(), spec, offset }
+        PlannedTensor { bytes: spec.bytes().unwrap(), spec, offset, checksums: vec![] }
     };
     let literals = [(0, b"head".to_vec()), (7, b"gap".to_vec()), (400_012, b"tail".to_vec())];
     let file = PlannedFile {

@@ -1,0 +1,97 @@
+//! A mapping from one side to that side again, on other ranks.
+
+use crate::layout::{Factor, Layout};
+use crate::mapping::{Direction, Entry, Mapping, RankId, SideId};
+use crate::template::{Part, Template};
+
+impl Mapping {
+    /// The mapping whose both sides are `side`: it splits a checkpoint over other ranks, names and layouts kept. `None`
+    /// where the other side has rank axes of its own.
+    #[must_use]
+    pub fn reflected(&self, side: SideId) -> Option<Mapping> {
+        let other = side.other();
+        if self.ranks_of(other).next().is_some() {
+            return None;
+        }
+        let mut mapping = self.clone();
+        let count = mapping.ranks.len();
+        for rank in 0..count {
+            let mut rank = mapping.ranks[rank].clone();
+            rank.side = other;
+            mapping.ranks.push(rank);
+        }
+        let to_other = |rank: &mut RankId| *rank = RankId::from_index(rank.index() + count);
+        mapping.sides[other.index()] = mapping.sides[side.index()].clone();
+        let own = &mut mapping.sides[other.index()];
+        own.roots.iter_mut().chain(&mut own.nested).for_each(|name| in_template(name, &to_other));
+        for rule in &mut mapping.rules {
+            rule.direction = Direction::Both;
+            rule.sides[other.index()] = rule.sides[side.index()].clone();
+            rule.sides[other.index()].iter_mut().for_each(|entry| in_entry(entry, &to_other));
+            if let Some((rank, _)) = &mut rule.on {
+                to_other(rank);
+            }
+        }
+        mapping.drops.retain(|drop| drop.side == side);
+        mapping.emits.retain(|emit| emit.side == side);
+        mapping.ties.retain(|tie| tie.side == side);
+        for mut tie in mapping.ties.clone() {
+            tie.side = other;
+            in_template(&mut tie.alias, &to_other);
+            in_template(&mut tie.of, &to_other);
+            if let Some((rank, _)) = &mut tie.on {
+                to_other(rank);
+            }
+            mapping.ties.push(tie);
+        }
+        for mut emit in mapping.emits.clone() {
+            emit.side = other;
+            in_template(&mut emit.name, &to_other);
+            mapping.emits.push(emit);
+        }
+        for field in &mut mapping.config.fields {
+            field.places[other.index()] = field.places[side.index()].clone();
+            field.written[other.index()] = field.written[side.index()];
+        }
+        mapping.config.writes.retain(|write| write.side == side);
+        mapping.config.writes.iter_mut().for_each(|write| write.side = other);
+        mapping.reflected = true;
+        Some(mapping)
+    }
+}
+
+fn in_entry(entry: &mut Entry, change: &dyn Fn(&mut RankId)) {
+    for stored in &mut entry.stored {
+        in_template(&mut stored.name, change);
+        stored.layouts.iter_mut().for_each(|(_, layout)| in_layout(layout, change));
+    }
+}
+
+fn in_template(template: &mut Template, change: &dyn Fn(&mut RankId)) {
+    for part in &mut template.parts {
+        match part {
+            Part::Rank(rank, _) => change(rank),
+            Part::Index(index) => index.ranks.iter_mut().for_each(change),
+            Part::Literal(_) | Part::Star | Part::DoubleStar => {}
+        }
+    }
+}
+
+fn in_layout(layout: &mut Layout, change: &dyn Fn(&mut RankId)) {
+    layout.dims.iter_mut().for_each(|factor| in_factor(factor, change));
+}
+
+fn in_factor(factor: &mut Factor, change: &dyn Fn(&mut RankId)) {
+    match factor {
+        Factor::Axis(axis) => axis.ranks.iter_mut().for_each(change),
+        Factor::Unit => {}
+        Factor::Product(factors, ranks) => {
+            ranks.iter_mut().for_each(change);
+            factors.iter_mut().for_each(|factor| in_factor(factor, change));
+        }
+        Factor::Sum(sum) => {
+            sum.ranks.iter_mut().for_each(change);
+            sum.arms.iter_mut().flat_map(|arm| &mut arm.factors).for_each(|factor| in_factor(factor, change));
+        }
+    }
+}

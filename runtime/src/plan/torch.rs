@@ -1,0 +1,155 @@
+//! Torch files of a target: one for each rank, in the directories that Megatron-LM reads.
+//!
+//! `latest_checkpointed_iteration.txt` names the iteration, or `release` where the checkpoint has none; the iteration's
+//! directory has `mp_rank_TT[_PPP]/model_optim_rng.pt` for every rank, each with the config and that rank's part
+//! of the parameters.
+
+use serde_json::{Map, Value as Json};
+use transship_grammar as grammar;
+
+use grammar::Template;
+
+use super::Source;
+use super::tensors::Planned;
+use crate::DType;
+use crate::bind::Binding;
+use crate::engine::TargetTensor;
+use crate::output::{OutputError, OutputPlan, Saved, SmallFile, TensorSpec, plan_torch};
+
+const TRACKER: &str = "latest_checkpointed_iteration.txt";
+const MODEL_FILE: &str = "model_optim_rng.pt";
+
+/// The files of all ranks, with their tensors.
+pub(super) struct RankFiles<'a> {
+    pub(super) output: OutputPlan,
+    pub(super) targets: Vec<TargetTensor<'a>>,
+    pub(super) sources: Vec<Vec<Source>>,
+}
+
+/// Plans the files. Tensors are called by rank and name: `mp_rank_01:model.…`.
+pub(super) fn plan_rank_files<'a>(
+    binding: &Binding<'a>,
+    planned: Planned<'a>,
+    documents: &Map<String, Json>,
+) -> Result<RankFiles<'a>, OutputError> {
+    let iteration = documents.get("iteration").and_then(Json::as_u64);
+    let (folder, tracked) = match iteration {
+        Some(number) => (format!("iter_{number:07}"), number.to_string()),
+        None => ("release".to_owned(), "release".to_owned()),
+    };
+    let (mut files, mut targets, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    let dictionaries = Dictionaries::of(binding);
+    for (number, rank) in planned.files.iter().enumerate() {
+        let mut root: Vec<(String, Saved)> =
+            documents.iter().map(|(key, value)| (key.clone(), document(value))).collect();
+        let own = planned.targets.iter().zip(&planned.homes).zip(&planned.sources);
+        for ((target, _), made_of) in own.filter(|((_, home), _)| home.is_none_or(|home| home == number)) {
+            let name = format!("{rank}:{}", target.name);
+            let target = TargetTensor { name, ..target.clone() };
+            let keys = dictionaries.keys(&target.name[rank.len() + 1..]);
+            insert(&mut root, &keys, Saved::Tensor(TensorSpec::of(&target)));
+            targets.push(target);
+            sources.push(made_of.clone());
+        }
+        files.push(plan_torch(&format!("{folder}/{rank}/{MODEL_FILE}"), &Saved::Dict(root))?);
+    }
+    let index = Some(SmallFile { name: TRACKER.to_owned(), bytes: tracked.into_bytes() });
+    Ok(RankFiles { output: OutputPlan { files, index, superseded: |_| false }, targets, sources })
+}
+
+/// A config document as Python has it: an `argparse.Namespace` where it has parts, torch's dtypes as such.
+fn document(value: &Json) -> Saved {
+    match value {
+        Json::Object(map) => Saved::Namespace(map.iter().map(|(k, v)| (k.clone(), plain(v))).collect()),
+        other => plain(other),
+    }
+}
+
+fn plain(value: &Json) -> Saved {
+    match value {
+        Json::Null => Saved::None,
+        Json::Bool(truth) => Saved::Bool(*truth),
+        Json::Number(number) => match number.as_i64() {
+            Some(whole) => Saved::Int(whole),
+            None => Saved::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => {
+            let dtype = text.strip_prefix("torch.").and_then(torch_dtype);
+            dtype.map_or_else(|| Saved::Text(text.clone()), Saved::DType)
+        }
+        Json::Array(items) => Saved::List(items.iter().map(plain).collect()),
+        Json::Object(map) => Saved::Dict(map.iter().map(|(k, v)| (k.clone(), plain(v))).collect()),
+    }
+}
+
+/// The dtype that torch calls `name`.
+fn torch_dtype(name: &str) -> Option<DType> {
+    match name {
+        "float32" => Some(DType::F32),
+        "float16" => Some(DType::F16),
+        "bfloat16" => Some(DType::BF16),
+        "float64" => Some(DType::F64),
+        _ => None,
+    }
+}
+
+/// Which beginnings of names are dictionaries of their own.
+struct Dictionaries {
+    /// The side's first root and all above it.
+    roots: Vec<Template>,
+    nested: Vec<(bool, Template)>,
+    root: Template,
+}
+
+impl Dictionaries {
+    fn of(binding: &Binding<'_>) -> Dictionaries {
+        let side = binding.mapping.side(binding.to());
+        let nested = side.nested.iter().map(|template| (template.absolute, template.clone())).collect();
+        Dictionaries { roots: side.roots.clone(), nested, root: side.roots[0].clone() }
+    }
+
+    /// A name cut into the keys under which the tensor lies.
+    fn keys(&self, name: &str) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut start = 0;
+        for (at, _) in name.match_indices('.') {
+            if self.is_dictionary(&name[..at]) {
+                keys.push(name[start..at].to_owned());
+                start = at + 1;
+            }
+        }
+        keys.push(name[start..].to_owned());
+        keys
+    }
+
+    fn is_dictionary(&self, beginning: &str) -> bool {
+        let whole = |root: &Template| root.matches(beginning).is_some();
+        if self.roots.iter().any(whole) {
+            return true;
+        }
+        let below =
+            |end: usize| self.root.matches(&beginning[..end]).is_some().then(|| &beginning[end + 1..]);
+        let relative = beginning.match_indices('.').find_map(|(end, _)| below(end));
+        self.nested.iter().any(|(absolute, template)| match (absolute, relative) {
+            (true, _) => template.matches(beginning).is_some(),
+            (false, Some(relative)) => template.matches(relative).is_some(),
+            (false, None) => self.root.parts.is_empty() && template.matches(beginning).is_some(),
+        })
+    }
+}
+
+fn insert(dictionary: &mut Vec<(String, Saved)>, keys: &[String], value: Saved) {
+    let Some((first, rest)) = keys.split_first() else { return };
+    if rest.is_empty() {
+        dictionary.push((first.clone(), value));
+        return;
+    }
+    let at = dictionary.iter().position(|(key, held)| key == first && matches!(held, Saved::OrderedDict(_)));
+    let at = at.unwrap_or_else(|| {
+        dictionary.push((first.clone(), Saved::OrderedDict(Vec::new())));
+        dictionary.len() - 1
+    });
+    if let Saved::OrderedDict(inner) = &mut dictionary[at].1 {
+        insert(inner, rest, value);
+    }
+}
