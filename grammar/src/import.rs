@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::ast::{File, Import as Written, Item};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::parse::{parse_part, parse_recovering};
+use crate::parse::parse_recovering;
 use crate::source::{Import, Part, Source};
 
 /// More texts than any mapping is made of.
@@ -80,7 +80,12 @@ impl Source {
         self.imports.iter().filter_map(|import| {
             let part = &self.parts()[*import.found.as_ref().ok()?];
             let target = target(&import.written, import.by_path);
-            Some(Imported { from: &self.parts()[import.from].name, target, name: &part.name, text: &part.text })
+            Some(Imported {
+                from: &self.parts()[import.from].name,
+                target,
+                name: &part.name,
+                text: &part.text,
+            })
         })
     }
 }
@@ -210,9 +215,13 @@ impl Expansion<'_> {
     }
 
     fn cycle(&mut self, import: &Written, number: usize) {
-        let names: Vec<String> = self.open.iter().skip_while(|n| **n != number).chain([&number]).map(|n| {
-            format!("`{}`", self.source.parts()[*n].name)
-        }).collect();
+        let names: Vec<String> = self
+            .open
+            .iter()
+            .skip_while(|n| **n != number)
+            .chain([&number])
+            .map(|n| format!("`{}`", self.source.parts()[*n].name))
+            .collect();
         self.diagnostics.push(
             Diagnostic::error(
                 Code::ImportCycle,
@@ -250,26 +259,31 @@ pub(crate) fn library_alone(file: &File) -> Diagnostic {
         format!("`{}` is a library, not a mapping", file.name.text),
         "it has no sides of its own",
     )
-    .help(format!("write a mapping that begins with `mapping NAME : LEFT <=> RIGHT` and imports `{}`", file.name.text))
+    .help(format!(
+        "write a mapping that begins with `mapping NAME : LEFT <=> RIGHT` and imports `{}`",
+        file.name.text
+    ))
 }
 
-/// Whether a text is a library, which is read with the mappings that import it; and the mistakes in its form.
-///
-/// # Errors
-/// Syntax errors of a text that is, or begins like, a library.
-pub fn check_library(source: &Source) -> Result<bool, Diagnostics> {
-    match parse_part(&source.parts()[0]) {
-        Ok(file) => Ok(file.sides.is_none()),
-        Err(_) => {
-            let (_, errors) = parse_recovering(&source.parts()[0]);
-            let library = source.text().lines().find(|l| !l.trim_start().starts_with("//") && !l.trim().is_empty());
-            if !library.is_some_and(|l| l.split_whitespace().next() == Some("library")) {
-                return Ok(false);
-            }
-            let mut diagnostics = Diagnostics::new(source);
-            errors.into_iter().for_each(|e| diagnostics.push(e));
-            diagnostics.sort();
-            Err(diagnostics)
-        }
-    }
+/// The mistakes in the form of a library; absent for any other text. What a library says is judged with the
+/// mappings that import it.
+#[must_use]
+pub fn check_library(source: &Source) -> Option<Diagnostics> {
+    let (file, errors) = parse_recovering(&source.parts()[0]);
+    let is_library = match &file {
+        Some(file) => file.sides.is_none(),
+        None => begins_with(source.text(), "library"),
+    };
+    is_library.then(|| {
+        let mut diagnostics = Diagnostics::new(source);
+        errors.into_iter().for_each(|e| diagnostics.push(e));
+        diagnostics.sort();
+        diagnostics
+    })
+}
+
+/// Whether a word stands first in a text, comments aside.
+fn begins_with(text: &str, word: &str) -> bool {
+    let mut lines = text.lines().map(str::trim_start).filter(|l| !l.is_empty() && !l.starts_with("//"));
+    lines.next().and_then(|line| line.split_whitespace().next()) == Some(word)
 }

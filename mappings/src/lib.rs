@@ -26,3 +26,20 @@ pub const SHIPPED: &[ShippedMapping] = &[
 pub fn shipped(name: &str) -> Option<ShippedMapping> {
     SHIPPED.iter().copied().find(|m| m.name == name)
 }
+
+/// Texts that shipped mappings share, and that others can import by name.
+pub const LIBRARIES: &[ShippedMapping] = &[];
+
+/// The shipped library called `name`, as `import NAME` finds it: the name it is shown under, and its text.
+///
+/// # Errors
+/// There is none; the text says which there are.
+pub fn library(name: &str) -> Result<(String, String), String> {
+    match LIBRARIES.iter().find(|l| l.name == name) {
+        Some(found) => Ok((format!("{name}.mapping"), found.text.to_owned())),
+        None => {
+            let names: Vec<&str> = LIBRARIES.iter().map(|l| l.name).collect();
+            Err(format!("no such library; shipped are {}", names.join(", ")))
+        }
+    }
+}

@@ -39,7 +39,11 @@ pub(super) fn syntax_error(text: &str, begin: usize, error: &pest::error::Error<
             "the mapping is empty",
             "nothing is written here",
         )
-        .help(if begin == 0 { "begin with `mapping NAME : LEFT <=> RIGHT`" } else { "begin with `library NAME`" });
+        .help(if begin == 0 {
+            "begin with `mapping NAME : LEFT <=> RIGHT`"
+        } else {
+            "begin with `library NAME`"
+        });
     }
     if let Some(diagnostic) = hint::word_before(text, at, rules).or_else(|| hint::incomplete_header(text, at))
     {

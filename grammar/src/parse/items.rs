@@ -6,8 +6,8 @@ use super::model::{parse_model, parse_repr};
 use super::name::parse_name;
 use super::{Node, Rule as Syntax, bug, expect, ident, span, string, without_keywords};
 use crate::ast::{
-    Affine, Arrow, Drop, Emit, Ident, Import, Item, LayoutDef, ModuleDecl, ModuleParam, Rule, RuleMatch, RuleOption,
-    RuleOptionKind, RuleSide, Term, TermContent, Tie, When,
+    Affine, Arrow, Drop, Emit, Ident, Import, Item, LayoutDef, ModuleDecl, ModuleParam, Rule, RuleMatch,
+    RuleOption, RuleOptionKind, RuleSide, Term, TermContent, Tie, When,
 };
 
 pub(super) fn parse_item(node: Node<'_>) -> Item {

@@ -42,8 +42,8 @@ fn padded(part: &Part) -> String {
 /// Parses a text whose first `begin` bytes are blank.
 fn parse_text(text: &str, begin: usize) -> Result<File, Box<Diagnostic>> {
     error::check_nesting(text, MAX_NESTING)?;
-    let mut pairs = MappingParser::parse(Rule::file, text)
-        .map_err(|e| Box::new(error::syntax_error(text, begin, &e)))?;
+    let mut pairs =
+        MappingParser::parse(Rule::file, text).map_err(|e| Box::new(error::syntax_error(text, begin, &e)))?;
     let mut children = pairs.next().into_iter().flat_map(Pair::into_inner);
     let header = expect(children.next());
     let mut words = header.into_inner().filter(|p| p.as_rule() == Rule::ident).map(|p| ident(&p));

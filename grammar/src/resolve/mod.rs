@@ -239,23 +239,24 @@ impl<'a> Resolver<'a> {
 
     fn declare_name(&mut self, space: Space, name: &Ident) {
         match self.declared.get(&(space, name.text.clone())) {
-            Some(first) => {
-                let first = *first;
-                self.error(
-                    Diagnostic::error(
-                        Code::DuplicateName,
-                        name.span,
-                        format!("the {} `{}` is declared twice", space.noun(), name.text),
-                        "declared again here",
-                    )
-                    .with(first, "first declared here")
-                    .help("remove one, or give it another name"),
-                );
-            }
+            Some(first) => self.declared_twice(space, name, *first),
             None => {
                 self.declared.insert((space, name.text.clone()), name.span);
             }
         }
+    }
+
+    fn declared_twice(&mut self, space: Space, name: &Ident, first: Span) {
+        self.error(
+            Diagnostic::error(
+                Code::DuplicateName,
+                name.span,
+                format!("the {} `{}` is declared twice", space.noun(), name.text),
+                "declared again here",
+            )
+            .with(first, "first declared here")
+            .help("remove one, or give it another name"),
+        );
     }
 
     fn error(&mut self, diagnostic: Diagnostic) {
