@@ -185,6 +185,11 @@ fn choose_mapping(
     let names: Vec<String> = fitting.iter().map(|(m, _)| m.name.clone()).collect();
     match fitting.len() {
         1 => Ok(fitting.remove(0)),
+        0 if !checkpoint.other_ranks().is_empty() => Err(Failure::new(format_args!(
+            "{} holds one rank of {}; give the directory that holds all of them",
+            checkpoint.file(),
+            checkpoint.other_ranks().len() + 1
+        ))),
         0 if !likely.is_empty() => Err(Failure::rendered(likely.concat())),
         0 => {
             let shipped: Vec<&str> = SHIPPED.iter().map(|m| m.name).collect();

@@ -4,7 +4,7 @@ use crate::layout::{Arm, Factor, Layout};
 use crate::size::{Size, Symbol};
 use crate::source::{Source, Span};
 use crate::template::Template;
-use crate::value::{Expr, Pattern, Value};
+use crate::value::{Expr, ExprKind, Pattern, Value};
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
@@ -536,6 +536,31 @@ impl Mapping {
     pub fn ranks_of(&self, side: SideId) -> impl Iterator<Item = RankId> + '_ {
         let all = self.ranks.iter().enumerate().filter(move |(_, rank)| rank.side == side);
         all.map(|(at, _)| RankId::from_index(at))
+    }
+
+    /// Places that the mapping's expressions look at, in whichever side's documents; each once, in order.
+    #[must_use]
+    pub fn places_in_expressions(&self) -> Vec<String> {
+        let config = &self.config;
+        let fields = config.fields.iter().flat_map(|f| f.computed.iter().chain(&f.default));
+        let conditions = config.notes.iter().flat_map(|note| &note.condition);
+        let all = fields
+            .chain(self.ranks.iter().flat_map(|rank| &rank.default))
+            .chain(self.choices.iter().map(|choice| &choice.on))
+            .chain(config.writes.iter().map(|write| &write.value))
+            .chain(config.requires.iter().map(|require| &require.condition))
+            .chain(conditions);
+        let mut places = Vec::new();
+        for expr in all {
+            expr.visit(&mut |e| {
+                if let ExprKind::Place(place) | ExprKind::Present(place) = &e.kind
+                    && !places.contains(place)
+                {
+                    places.push(place.clone());
+                }
+            });
+        }
+        places
     }
 
     /// A config value.

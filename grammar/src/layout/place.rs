@@ -164,7 +164,7 @@ impl Along<'_> {
         let (mut from, mut len) = (0u64, len);
         for rank in ranks {
             let (at, count) = self.sizes.rank(*rank);
-            if count == 0 || len % count != 0 {
+            if count == 0 || !len.is_multiple_of(count) {
                 return Err(Unplaced::Uneven { len, ranks: count, rank: *rank });
             }
             len /= count;
@@ -247,13 +247,13 @@ impl Along<'_> {
         if full_from > full_to {
             return self.rows(first, rest, (full_to, full_from), (from % row, to % row), row);
         }
-        if from % row != 0 {
+        if !from.is_multiple_of(row) {
             all.extend(self.rows(first, rest, (full_from - 1, full_from), (from % row, row), row)?);
         }
         if full_from < full_to {
             all.extend(self.rows(first, rest, (full_from, full_to), (0, row), row)?);
         }
-        if to % row != 0 {
+        if !to.is_multiple_of(row) {
             all.extend(self.rows(first, rest, (full_to, full_to + 1), (0, to % row), row)?);
         }
         Ok(all)

@@ -79,7 +79,7 @@ impl Binding<'_> {
     }
 
     /// A place as the checkpoint is asked for it: an alias stands for its document.
-    fn document_path(&self, side: SideId, place: &str) -> String {
+    pub(super) fn document_path(&self, side: SideId, place: &str) -> String {
         let (first, rest) = place.split_once('.').unwrap_or((place, ""));
         let documents = &self.mapping.side(side).documents;
         match documents.iter().find(|d| d.alias.as_deref() == Some(first)) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde_json::Value as Json;
 use transship_grammar as grammar;
 
 use grammar::{
@@ -224,7 +225,8 @@ impl Binding<'_> {
             .help("a copy of the mapping can declare the rank axis with `rank NAME = PLACE` in its side")
     }
 
-    /// Documents of all ranks agree on what the mapping reads.
+    /// Documents of all ranks agree on what the mapping reads, and on documents that are single values: the iteration,
+    /// the version.
     pub(super) fn check_rank_documents(&self, diagnostics: &mut Diagnostics) {
         let files = self.checkpoint.ranks();
         let Some((first, others)) = files.split_first().filter(|(_, others)| !others.is_empty()) else {
@@ -232,23 +234,28 @@ impl Binding<'_> {
         };
         let fields = self.mapping.config.fields.iter().flat_map(|f| &f.places[self.from.index()]);
         let counts = self.mapping.ranks.iter().filter(|r| r.side == self.from).flat_map(|r| &r.places);
-        let mut told: Vec<&str> = Vec::new();
-        for place in fields.chain(counts) {
-            let expected = first.documents.lookup(place);
-            let other = others.iter().find(|file| file.documents.lookup(place) != expected);
-            let Some(other) = other.filter(|_| !told.contains(&place.as_str())) else { continue };
-            told.push(place);
-            let show =
-                |value: Option<&Document>| value.map_or("absent".to_owned(), |v| v.to_json().to_string());
+        let documents = self.mapping.side(self.from).documents.iter().map(|document| &document.name);
+        let expressions = self.mapping.places_in_expressions();
+        let mut told: Vec<String> = Vec::new();
+        for place in documents.chain(fields).chain(counts).chain(&expressions) {
+            let path = self.document_path(self.from, place);
+            let expected = comparable(first.documents.lookup(&path));
+            let disagrees = |file: &&RankFile| comparable(file.documents.lookup(&path)) != expected;
+            let Some(other) = others.iter().find(disagrees).filter(|_| !told.contains(&path)) else {
+                continue;
+            };
+            let show = |value: Option<Json>| value.map_or("absent".to_owned(), |v| v.to_string());
+            let found = comparable(other.documents.lookup(&path));
             diagnostics.push(
                 Diagnostic::without_place(
                     Code::RanksDisagree,
-                    format!("`{}` and `{}` disagree on {place}", first.name, other.name),
+                    format!("`{}` and `{}` disagree on {path}", first.name, other.name),
                 )
                 .note(format!("it is {} in {}", show(expected), first.file))
-                .note(format!("it is {} in {}", show(other.documents.lookup(place)), other.file))
+                .note(format!("it is {} in {}", show(found), other.file))
                 .help("they are ranks of different runs; give a directory whose ranks were saved together"),
             );
+            told.push(path);
         }
     }
 
@@ -307,4 +314,11 @@ impl Binding<'_> {
         }
         found
     }
+}
+
+/// What has to be the same on all ranks. Of dictionaries that is whether they are there: `args` also holds the
+/// rank's own number.
+fn comparable(value: Option<&Document>) -> Option<Json> {
+    let json = value.map(Document::to_json)?;
+    Some(if json.is_object() { Json::Object(serde_json::Map::new()) } else { json })
 }

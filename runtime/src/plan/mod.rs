@@ -124,7 +124,7 @@ impl<'a> Plan<'a> {
         mut diagnostics: Diagnostics,
     ) -> Result<Plan<'a>, Diagnostics> {
         let checks = std::mem::take(&mut planned.checks);
-        let files = torch::plan_rank_files(binding, planned, state);
+        let files = torch::plan_rank_files(binding, &planned, state);
         if let Err(error) = &files {
             diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, error.to_string()));
         }

@@ -87,6 +87,18 @@ pub(super) struct Found<'a> {
     key: Key,
 }
 
+/// How a parameter lies in its checkpoint.
+#[derive(Clone, Copy)]
+struct Lying<'s> {
+    entry: &'s Entry,
+    stored: &'s Stored,
+    layout: &'s grammar::Layout,
+    /// All coordinates that are fixed by names.
+    key: &'s Key,
+    /// Rows of padding, by dimension.
+    pads: &'s [u64],
+}
+
 /// A stored tensor.
 pub(super) struct Shard<'a> {
     tensor: &'a Tensor,
@@ -117,8 +129,7 @@ impl<'a> Instance<'_, 'a> {
         let homes = match self.ranks.homes(&to.name, self.rule.on, self.key) {
             Ok(homes) => homes,
             Err(diagnostic) => {
-                diagnostics
-                    .push(diagnostic.note(format!("for `{}`", binding.mapping.display_template(&to.name))));
+                diagnostics.push(*diagnostic);
                 return None;
             }
         };
@@ -323,9 +334,8 @@ impl<'a> Instance<'_, 'a> {
                 continue;
             };
             let padded = pads.iter().any(|n| *n > 0);
-            let Some(shards) = self.shards(claimed, entry, stored, layout, &all, &pads, diagnostics) else {
-                continue;
-            };
+            let lying = Lying { entry, stored, layout, key: &all, pads: &pads };
+            let Some(shards) = self.shards(claimed, &lying, diagnostics) else { continue };
             if self.rule.replicas == Replicas::Equal {
                 checks.extend(shards.iter().flat_map(|s| self.replica_checks(s)));
             }
@@ -337,13 +347,10 @@ impl<'a> Instance<'_, 'a> {
     fn shards(
         &self,
         claimed: &Claimed,
-        entry: &'a Entry,
-        stored: &'a Stored,
-        layout: &grammar::Layout,
-        key: &Key,
-        pads: &[u64],
+        lying: &Lying<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Vec<Shard<'a>>> {
+        let Lying { entry, stored, layout, key, pads } = *lying;
         let binding = self.binding;
         let split = split_over(stored, Some(layout));
         let mut shards: Vec<Shard<'a>> = Vec::new();

@@ -20,6 +20,9 @@ pub(super) struct Home {
     pub(super) file: usize,
 }
 
+/// The first coordinate of a block, and the numbers of the ranks that hold it.
+type Block = (u64, Vec<(RankId, u64)>);
+
 impl<'b, 'a> TargetRanks<'b, 'a> {
     pub(super) fn new(binding: &'b Binding<'a>) -> TargetRanks<'b, 'a> {
         TargetRanks { binding }
@@ -77,7 +80,7 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
         template: &Template,
         on: Option<(RankId, RankEnd)>,
         key: &Key,
-    ) -> Result<Vec<Home>, Diagnostic> {
+    ) -> Result<Vec<Home>, Box<Diagnostic>> {
         let mapping = self.binding.mapping;
         let axes: Vec<RankId> = mapping.ranks_of(self.binding.to()).collect();
         let mut required = Vec::new();
@@ -101,20 +104,20 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
     }
 
     /// The first coordinate of the block that holds a coordinate, and the numbers of the ranks that hold the block.
-    fn block_of(&self, index: &IndexPart, key: &Key) -> Result<(u64, Vec<(RankId, u64)>), Diagnostic> {
+    fn block_of(&self, index: &IndexPart, key: &Key) -> Result<Block, Box<Diagnostic>> {
         let several = self.binding.ranks.product(&index.ranks) > 1;
         let at = key.iter().find(|(axis, _)| *axis == index.axis).map_or(0, |(_, at)| *at);
         let (from, to) = self.binding.range(index.axis).unwrap_or((0, 0));
-        if !several || at < from {
+        if !several || !(from..to).contains(&at) {
             return Ok((0, index.ranks.iter().map(|rank| (*rank, 0)).collect()));
         }
         let (mut start, mut len) = (0, to.saturating_sub(from));
         let mut numbers = Vec::new();
         for rank in &index.ranks {
             let count = self.count(*rank);
-            if len % count != 0 {
+            if !len.is_multiple_of(count) {
                 let name = &self.binding.mapping.axis(index.axis).name;
-                return Err(self.uneven(name, len, *rank, None));
+                return Err(Box::new(self.uneven(name, len, *rank, None)));
             }
             len /= count;
             let own = (at - from - start) / len;

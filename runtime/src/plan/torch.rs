@@ -29,7 +29,7 @@ pub(super) struct RankFiles<'a> {
 /// Plans the files. Tensors are called by rank and name: `mp_rank_01:model.…`.
 pub(super) fn plan_rank_files<'a>(
     binding: &Binding<'a>,
-    planned: Planned<'a>,
+    planned: &Planned<'a>,
     documents: &Map<String, Json>,
 ) -> Result<RankFiles<'a>, OutputError> {
     let iteration = documents.get("iteration").and_then(Json::as_u64);

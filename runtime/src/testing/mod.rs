@@ -76,7 +76,7 @@ pub fn convert_arrays(
     checkpoint: &Checkpoint,
     from: SideId,
 ) -> Result<Vec<(String, Array)>, PortError> {
-    let options = BindOptions { settings: settings.to_vec(), base: None };
+    let options = BindOptions { settings: settings.to_vec(), ..BindOptions::default() };
     convert_side(&Binding::new(mapping, checkpoint, from, &options)?)
 }
 
@@ -87,7 +87,7 @@ pub fn convert_arrays(
 #[must_use]
 pub fn plan_snapshot<P: Port>(config: &P::Config, from: SideId) -> String {
     let checkpoint = fake_checkpoint::<P>(config, from);
-    let options = BindOptions { settings: config.settings(), base: None };
+    let options = BindOptions { settings: config.settings(), ..BindOptions::default() };
     let binding =
         Binding::new(P::mapping(), &checkpoint, from, &options).unwrap_or_else(|error| stop(&error));
     let plan = Plan::in_memory(&binding, &PlanOptions::default()).unwrap_or_else(|error| stop(&error));
