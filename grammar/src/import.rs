@@ -139,12 +139,14 @@ pub fn beside(from: &str, path: &str) -> String {
     short.display().to_string()
 }
 
-/// Puts what is imported in the place of each `import`. A text that is imported twice is there once.
-pub(crate) fn expand_imports(file: &mut File, source: &Source, diagnostics: &mut Diagnostics) {
+/// Puts what is imported in the place of each `import`, and says whether all of it is there. A text that is
+/// imported twice is there once.
+pub(crate) fn expand_imports(file: &mut File, source: &Source, diagnostics: &mut Diagnostics) -> bool {
     let numbers = source.imports.iter().map(|i| ((i.from, &*i.written, i.by_path), &i.found)).collect();
-    let mut expansion = Expansion { source, diagnostics, numbers, open: vec![0], done: vec![0] };
+    let mut expansion = Expansion { source, diagnostics, numbers, open: vec![0], done: vec![0], whole: true };
     let items = std::mem::take(&mut file.items);
     file.items = expansion.expand(0, items);
+    expansion.whole
 }
 
 struct Expansion<'a> {
@@ -154,6 +156,8 @@ struct Expansion<'a> {
     /// Texts that are being put in, from the outermost.
     open: Vec<usize>,
     done: Vec<usize>,
+    /// Whether nothing was left out.
+    whole: bool,
 }
 
 impl Expansion<'_> {
@@ -161,48 +165,43 @@ impl Expansion<'_> {
         let mut all = Vec::with_capacity(items.len());
         for item in items {
             match item {
-                Item::Import(import) => all.extend(self.import(from, &import)),
+                Item::Import(import) => match self.import(from, &import) {
+                    Some(items) => all.extend(items),
+                    None => self.whole = false,
+                },
                 other => all.push(other),
             }
         }
         all
     }
 
-    fn import(&mut self, from: usize, import: &Written) -> Vec<Item> {
-        let found = self.numbers.get(&(from, &*import.name.text, import.by_path)).copied();
-        let number = match found {
+    /// The items that an import stands for; absent after a mistake.
+    fn import(&mut self, from: usize, import: &Written) -> Option<Vec<Item>> {
+        let number = match self.numbers.get(&(from, &*import.name.text, import.by_path)).copied() {
             Some(Ok(number)) => *number,
-            Some(Err(reason)) => {
-                self.not_found(import, reason);
-                return Vec::new();
-            }
-            None => {
-                self.not_found(import, "nothing was said about where to find it");
-                return Vec::new();
-            }
+            Some(Err(reason)) => return self.not_found(import, reason),
+            None => return self.not_found(import, "nothing was said about where to find it"),
         };
         if self.open.contains(&number) {
-            self.cycle(import, number);
-            return Vec::new();
+            return self.cycle(import, number);
         }
         if self.done.contains(&number) {
-            return Vec::new();
+            return Some(Vec::new());
         }
         self.done.push(number);
         let (file, errors) = parse_recovering(&self.source.parts()[number]);
         errors.into_iter().for_each(|e| self.diagnostics.push(e));
-        let Some(file) = file else { return Vec::new() };
+        let file = file?;
         if file.sides.is_some() {
-            self.not_a_library(import, &file);
-            return Vec::new();
+            return self.not_a_library(import, &file);
         }
         self.open.push(number);
         let items = self.expand(number, file.items);
         self.open.pop();
-        items
+        Some(items)
     }
 
-    fn not_found(&mut self, import: &Written, reason: &str) {
+    fn not_found(&mut self, import: &Written, reason: &str) -> Option<Vec<Item>> {
         let help = if import.by_path {
             "a path is relative to the file that imports it: `import \"./common.mapping\"`"
         } else {
@@ -212,9 +211,10 @@ impl Expansion<'_> {
         let message = format!("cannot import `{}`", import.name.text);
         let diagnostic = Diagnostic::error(Code::ImportNotFound, import.name.span, message, reason);
         self.diagnostics.push(diagnostic.help(help));
+        None
     }
 
-    fn cycle(&mut self, import: &Written, number: usize) {
+    fn cycle(&mut self, import: &Written, number: usize) -> Option<Vec<Item>> {
         let names: Vec<String> = self
             .open
             .iter()
@@ -232,9 +232,10 @@ impl Expansion<'_> {
             .note(format!("the way is {}", names.join(", which imports ")))
             .help("move what both need into a library of its own, and import that"),
         );
+        None
     }
 
-    fn not_a_library(&mut self, import: &Written, file: &File) {
+    fn not_a_library(&mut self, import: &Written, file: &File) -> Option<Vec<Item>> {
         self.diagnostics.push(
             Diagnostic::error(
                 Code::NotALibrary,
@@ -248,6 +249,7 @@ impl Expansion<'_> {
                 file.name.text
             )),
         );
+        None
     }
 }
 

@@ -56,7 +56,11 @@ pub fn check(source: &Source) -> Result<(Mapping, Diagnostics), Diagnostics> {
         diagnostics.push(import::library_alone(&file));
         return Err(diagnostics);
     };
-    import::expand_imports(&mut file, source, &mut diagnostics);
+    // What is not there may declare anything.
+    if !import::expand_imports(&mut file, source, &mut diagnostics) {
+        diagnostics.sort();
+        return Err(diagnostics);
+    }
     let mapping = resolve::resolve(&file, &sides, source, &mut diagnostics);
     check::check_mapping(&mapping, &mut diagnostics);
     if !diagnostics.has_errors() {

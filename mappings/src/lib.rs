@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-/// A mapping that ships with transship.
+/// A mapping, or a library, that ships with transship.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShippedMapping {
     /// The name it is asked for by, the same as in its first line.
@@ -28,7 +28,12 @@ pub fn shipped(name: &str) -> Option<ShippedMapping> {
 }
 
 /// Texts that shipped mappings share, and that others can import by name.
-pub const LIBRARIES: &[ShippedMapping] = &[];
+pub const LIBRARIES: &[ShippedMapping] = &[
+    ShippedMapping { name: "gpt2", text: include_str!("../library/gpt2.mapping") },
+    ShippedMapping { name: "llama", text: include_str!("../library/llama.mapping") },
+    ShippedMapping { name: "mcore", text: include_str!("../library/mcore.mapping") },
+    ShippedMapping { name: "megatron_vocab", text: include_str!("../library/megatron_vocab.mapping") },
+];
 
 /// The shipped library called `name`, as `import NAME` finds it: the name it is shown under, and its text.
 ///

@@ -20,7 +20,7 @@ fn settings(case: &str) -> BindOptions {
     let set = |name: &str, value: &str| Setting { name: name.to_owned(), value: value.to_owned() };
     let settings =
         if case.starts_with("a_") { vec![set("vocab", "600"), set("heads", "4")] } else { Vec::new() };
-    BindOptions { settings, base: None }
+    BindOptions { settings, ..BindOptions::default() }
 }
 
 fn as_tensors<S: SideTree<Array>>(tree: &S) -> Tensors {
@@ -125,7 +125,7 @@ fn what_hugging_face_made_gives_back_the_megatron_parameters() {
             _ => "3",
         };
         let version = Setting { name: "version".to_owned(), value: version.to_owned() };
-        let options = BindOptions { settings: vec![version], base: None };
+        let options = BindOptions { settings: vec![version], ..BindOptions::default() };
         let expected = Checkpoint::open(&data("hf").join(case).join("expected")).expect("it opens");
         let back: Megatron<Array> = load_tree(&expected, &options).unwrap_or_else(|e| panic!("{case}: {e}"));
         let (mut original, mut back) = (as_tensors(&original), as_tensors(&back));

@@ -19,7 +19,7 @@ mod square;
 
 fn options(settings: &[(&str, &str)]) -> BindOptions {
     let set = |(name, value): &(&str, &str)| Setting { name: (*name).to_owned(), value: (*value).to_owned() };
-    BindOptions { settings: settings.iter().map(set).collect(), base: None }
+    BindOptions { settings: settings.iter().map(set).collect(), ..BindOptions::default() }
 }
 
 /// A checkpoint of one side, whose elements count on through all parameters.

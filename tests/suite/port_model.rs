@@ -109,7 +109,7 @@ fn set(settings: &[(&str, &str)]) -> ConvertOptions {
     let settings =
         settings.iter().map(|(name, value)| Setting { name: (*name).to_owned(), value: (*value).to_owned() });
     ConvertOptions {
-        bind: BindOptions { settings: settings.collect(), base: None },
+        bind: BindOptions { settings: settings.collect(), ..BindOptions::default() },
         ..ConvertOptions::default()
     }
 }
@@ -122,8 +122,10 @@ fn a_model_is_saved_as_its_own_side() {
         let model = Gpt2::load(&checkpoint, &BindOptions::default()).expect("it loads");
         let config = Config::from_source(&checkpoint).expect("a config");
         let settings = config.settings();
-        let options =
-            ConvertOptions { bind: BindOptions { settings, base: None }, ..ConvertOptions::default() };
+        let options = ConvertOptions {
+            bind: BindOptions { settings, ..BindOptions::default() },
+            ..ConvertOptions::default()
+        };
         let directory = tempfile::tempdir().expect("a directory");
         model
             .save(SideId::Right, directory.path(), &options, &writing)
@@ -171,7 +173,7 @@ impl FromParameter for Bytes {
 struct Sizes {
     #[port("embedding.word_embeddings.weight")]
     tokens: Bytes,
-    transformer: LayersOfSizes,
+    encoder: LayersOfSizes,
 }
 
 #[derive(Debug, Port)]
@@ -194,7 +196,7 @@ fn leaves_can_be_types_of_ones_own() {
         let sizes =
             Sizes::load(&checkpoint, &BindOptions::default()).unwrap_or_else(|e| panic!("{file}: {e}"));
         assert_eq!(sizes.tokens.0, 512 * 48 * 4);
-        let ups: Vec<usize> = sizes.transformer.layers.iter().map(|layer| layer.up.0).collect();
+        let ups: Vec<usize> = sizes.encoder.layers.iter().map(|layer| layer.up.0).collect();
         assert_eq!(ups, [192 * 4; 2]);
     }
 }

@@ -164,7 +164,7 @@ fn expected_text(rules: &[Rule]) -> String {
 
 fn describe(rule: Rule) -> Option<&'static str> {
     Some(match rule {
-        Rule::header | Rule::kw_mapping => "`mapping NAME : LEFT <=> RIGHT`",
+        Rule::file | Rule::header | Rule::kw_mapping => "`mapping NAME : LEFT <=> RIGHT`",
         Rule::arrow => "an arrow (`<=>`, `=>`, `<=`)",
         Rule::stored_layout | Rule::layout | Rule::layout_expr => "a layout such as `[out in]`",
         Rule::dim | Rule::axis | Rule::group | Rule::arm => "an axis or a group in parentheses",

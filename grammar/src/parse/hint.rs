@@ -118,6 +118,10 @@ pub(super) fn help(found: &str, rules: &[Rule]) -> Option<String> {
         _ if found.starts_with(|c: char| c.is_alphabetic() && !c.is_ascii()) => {
             "names are made of `a` to `z`, digits and `_`; other letters in a parameter's name stand in double quotes"
         }
+        // Only an import goes on with either.
+        "." | "/" if rules.contains(&Rule::string) && rules.contains(&Rule::ident) => {
+            "the path of a file stands in quotes: `import \"./common.mapping\"`"
+        }
         ";" => "nothing stands between items; leave it out",
         "#" => "comments begin with `//`",
         _ => return nearest(found, KEYWORDS.iter().copied()).map(|near| format!("did you mean `{near}`?")),
