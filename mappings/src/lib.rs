@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use transship_grammar::{Found, Source, Target};
+
 /// A mapping, or a library, that ships with transship.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShippedMapping {
@@ -9,6 +11,22 @@ pub struct ShippedMapping {
     pub name: &'static str,
     /// Its text.
     pub text: &'static str,
+}
+
+impl ShippedMapping {
+    /// The text with the libraries that it imports.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source::load(&self.file(), self.text, &mut |_, target| match target {
+            Target::Library(name) => library(name),
+            Target::Path(_) => Err("what ships imports libraries alone".to_owned()),
+        })
+    }
+
+    /// The name of the file that it is shown under.
+    fn file(&self) -> String {
+        format!("{}.mapping", self.name)
+    }
 }
 
 /// Every shipped mapping, by name.
@@ -27,7 +45,7 @@ pub fn shipped(name: &str) -> Option<ShippedMapping> {
     SHIPPED.iter().copied().find(|m| m.name == name)
 }
 
-/// Texts that shipped mappings share, and that others can import by name.
+/// What shipped mappings share, and others can import by name; by name.
 pub const LIBRARIES: &[ShippedMapping] = &[
     ShippedMapping { name: "gpt2", text: include_str!("../library/gpt2.mapping") },
     ShippedMapping { name: "llama", text: include_str!("../library/llama.mapping") },
@@ -39,9 +57,9 @@ pub const LIBRARIES: &[ShippedMapping] = &[
 ///
 /// # Errors
 /// There is none; the text says which there are.
-pub fn library(name: &str) -> Result<(String, String), String> {
+pub fn library(name: &str) -> Result<Found, String> {
     match LIBRARIES.iter().find(|l| l.name == name) {
-        Some(found) => Ok((format!("{name}.mapping"), found.text.to_owned())),
+        Some(found) => Ok((found.file(), found.text.to_owned())),
         None => {
             let names: Vec<&str> = LIBRARIES.iter().map(|l| l.name).collect();
             Err(format!("no such library; shipped are {}", names.join(", ")))

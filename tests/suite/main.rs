@@ -7,6 +7,7 @@ mod command;
 mod convert;
 mod downstream;
 mod expand;
+mod imports;
 mod mappings;
 mod oracle;
 mod port;
