@@ -25,7 +25,8 @@ pub use archive::{ArchiveError, Packing};
 pub use array::{Array, ArrayError};
 pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, side_marks};
 pub use checkpoint::{
-    Checkpoint, Format, FormatKind, Iteration, IterationError, OpenCause, OpenError, OpenOptions, RankFile,
+    Checkpoint, DistributedError, Format, FormatKind, Iteration, IterationError, OpenCause, OpenError,
+    OpenOptions, RankFile,
 };
 pub use convert::{ConvertError, ConvertOptions, convert};
 pub use document::{Key, Map, Object, Value};

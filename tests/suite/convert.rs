@@ -73,7 +73,7 @@ fn names_of_transformer_engine() {
 }
 
 /// `group` holds the model for the true vocabulary.
-fn megatron_case(case: &str, group: &str, vocab: &str, activation: &str) {
+pub(crate) fn megatron_case(case: &str, group: &str, vocab: &str, activation: &str) {
     let output = tempfile::tempdir().expect("a directory");
     let mut options = ConvertOptions::default();
     options.bind.settings = vec![set("vocab", vocab)];

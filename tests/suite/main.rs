@@ -15,5 +15,6 @@ mod port_inputs;
 mod port_model;
 mod prose;
 mod random_layouts;
+mod ranks;
 mod testing;
 mod ui;

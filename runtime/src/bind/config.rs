@@ -162,7 +162,8 @@ impl Binding<'_> {
                 return None;
             }
         };
-        Some(Known { value, origin: Origin::Computed })
+        // Null comes of a place that is not there: nothing is known then, and the default holds.
+        (value != Value::Null || field.ty == Type::Any).then_some(Known { value, origin: Origin::Computed })
     }
 
     fn base_field(&self, field: &Field) -> Option<Known> {

@@ -40,9 +40,15 @@ impl Binding<'_> {
                 continue;
             }
             for (entry_number, entry) in rule.sides[self.from.index()].iter().enumerate() {
+                // In another era an index can be in memory, where the name does not have it.
+                let found = |key: &Key, way: &grammar::Stored| {
+                    let own =
+                        |(axis, _): &&(grammar::AxisId, u64)| way.name.indices().any(|i| i.axis == *axis);
+                    let key = key.iter().filter(own).copied().collect();
+                    self.claims.entries.contains_key(&(rule_number, entry_number, key))
+                };
                 let absent = |key: &Key| {
-                    self.holds(&rule.guard, key)
-                        && !self.claims.entries.contains_key(&(rule_number, entry_number, key.clone()))
+                    self.holds(&rule.guard, key) && !entry.stored.iter().any(|way| found(key, way))
                 };
                 let keys: Vec<Key> = self.keys(&entry.stored[0].name).into_iter().filter(absent).collect();
                 let Some(first) = keys.first() else { continue };

@@ -1,5 +1,6 @@
 //! Why a checkpoint could not be opened.
 
+use super::distributed::DistributedError;
 use std::io;
 use std::path::Path;
 
@@ -32,6 +33,9 @@ impl OpenError {
 /// What is wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenCause {
+    /// The parts of a distributed checkpoint do not fit together.
+    #[error(transparent)]
+    Distributed(DistributedError),
     /// The operating system refused.
     #[error("{}", plain_io(.0))]
     Io(#[from] io::Error),

@@ -24,6 +24,8 @@ pub enum FormatKind {
     Safetensors,
     /// Several safetensors files with an index.
     SafetensorsShards,
+    /// A directory of `torch.distributed.checkpoint`.
+    TorchDist,
     /// Arrays, no file.
     Memory,
 }
@@ -35,6 +37,7 @@ impl fmt::Display for FormatKind {
             FormatKind::TorchLegacy => "torch legacy stream",
             FormatKind::Safetensors => "safetensors",
             FormatKind::SafetensorsShards => "safetensors shards",
+            FormatKind::TorchDist => "torch distributed checkpoint",
             FormatKind::Memory => "arrays in memory",
         })
     }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::distributed::METADATA;
 use super::error::{OpenCause, OpenError, listed};
 use super::folder::names;
 use super::iteration::Iteration;
@@ -33,6 +34,8 @@ pub(super) enum Found {
     Index(PathBuf),
     /// Ranks in order of their numbers, one at least, each with its file.
     Ranks(PathBuf, Vec<(RankName, PathBuf)>),
+    /// A directory with a distributed checkpoint.
+    Distributed(PathBuf),
 }
 
 /// Finds the checkpoint that `path`, a file or a directory at any level, stands for.
@@ -68,9 +71,12 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
     if let Some(found) = ranks(path, &names)? {
         return Ok(found);
     }
-    if has(".metadata") || names.iter().any(|n| n.ends_with(".distcp")) {
-        let kind = "a distributed checkpoint (.metadata and .distcp files)";
-        let instead = "save it with --ckpt-format torch, or convert it with Megatron-LM first";
+    if has(METADATA) {
+        return Ok(Found::Distributed(path.to_owned()));
+    }
+    if names.iter().any(|n| n.ends_with(".distcp")) {
+        let kind = "a distributed checkpoint whose .metadata, which says where each tensor lies, is missing";
+        let instead = "fetch it into the same directory";
         return wrong(OpenCause::Kind { kind, instead });
     }
     if has("metadata.json") && names.iter().any(|n| path.join(n).join(".zarray").exists()) {

@@ -1,5 +1,6 @@
 //! Checkpoints: found, told apart by their content, and opened.
 
+mod distributed;
 mod error;
 mod folder;
 mod format;
@@ -12,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+pub use distributed::DistributedError;
 pub use error::{OpenCause, OpenError};
 pub use format::{Format, FormatKind};
 pub use iteration::{Iteration, IterationError};
@@ -266,7 +268,9 @@ impl Checkpoint {
             FormatKind::Safetensors | FormatKind::SafetensorsShards => {
                 self.documents().as_map().and_then(|files| files.get("config.json"))
             }
-            FormatKind::TorchZip | FormatKind::TorchLegacy | FormatKind::Memory => None,
+            FormatKind::TorchZip | FormatKind::TorchLegacy | FormatKind::TorchDist | FormatKind::Memory => {
+                None
+            }
         };
         config.and_then(|config| config.lookup(path)).or_else(|| self.documents().lookup(path))
     }

@@ -9,6 +9,7 @@ use crate::storage::Region;
 use crate::tensor::Contents;
 use crate::torch;
 
+use super::distributed;
 use super::error::{OpenCause, OpenError, listed};
 use super::folder::{config_documents, read_json};
 use super::format::{Format, FormatKind};
@@ -30,6 +31,10 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Ope
         }
         Found::Ranks(folder, ranks) => open_ranks(path, &folder, ranks, options),
         Found::Index(file) => open_shards(path, &file, options),
+        Found::Distributed(folder) => match &options.member {
+            None => distributed::open(path, &folder),
+            Some(member) => Err(OpenError::at(&folder, not_archive(member, "distributed checkpoint"))),
+        },
     }
 }
 

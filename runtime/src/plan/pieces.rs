@@ -311,11 +311,16 @@ impl<'a> Instance<'_, 'a> {
     ) {
         let binding = self.binding;
         let entry = &self.rule.sides[binding.from.index()][entry_number];
-        let template = &entry.stored[0].name;
-        for key in binding.keys_with(template, self.key) {
+        // An index can be in the name in one era and in memory in another.
+        let ways = entry.stored.iter().enumerate();
+        let keys = ways.flat_map(|(era, way)| {
+            binding.keys_with(&way.name, self.key).into_iter().map(move |key| (era, &way.name, key))
+        });
+        for (era, template, key) in keys {
             let claim = (self.number, entry_number, restrict(&key, template));
-            let Some(claimed) = binding.claims.entries.get(&claim) else { continue };
-            let stored = &entry.stored[claimed.era];
+            let claimed = binding.claims.entries.get(&claim).filter(|claimed| claimed.era == era);
+            let Some(claimed) = claimed else { continue };
+            let stored = &entry.stored[era];
             let mut all = [self.key.clone(), key].concat();
             all.sort_unstable();
             all.dedup();

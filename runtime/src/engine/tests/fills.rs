@@ -89,7 +89,7 @@ fn means_of_rows_fill_padding() {
     let source = le_bytes((0..12u8).map(f32::from));
     // Rows of three columns: 0 1 2, 3 4 5, 6 7 8, 9 10 11.
     let rows = Rows { source: &source, offset: 0, count: 4, step: 3, strides: vec![0, 1] };
-    let mean = Fill::Mean(Mean { dtype: DType::F32, rows: vec![rows] });
+    let mean = Fill::Mean(Mean { sum: false, dtype: DType::F32, rows: vec![rows] });
     assert_eq!(f32s(&filled(DType::F32, &[2, 3], mean).unwrap()), [4.5, 5.5, 6.5, 4.5, 5.5, 6.5]);
 }
 
@@ -102,7 +102,7 @@ fn means_of_replicas() {
         Rows { source: &first, offset: 0, count: 1, step: 0, strides: vec![3, 1] },
         Rows { source: &second, offset: 0, count: 1, step: 0, strides: vec![1, 2] },
     ];
-    let mean = Fill::Mean(Mean { dtype: DType::F32, rows });
+    let mean = Fill::Mean(Mean { sum: false, dtype: DType::F32, rows });
     assert_eq!(f32s(&filled(DType::F32, &[2, 3], mean).unwrap()), [2.0, 3.5, 6.0, 3.0, 5.5, 6.5]);
 }
 
@@ -110,17 +110,17 @@ fn means_of_replicas() {
 fn invalid_means_are_errors() {
     let source = le_bytes([1.0, 2.0]);
     let rows = |count| Rows { source: &source, offset: 0, count, step: 1, strides: vec![0] };
-    let mean = |dtype, count| Fill::Mean(Mean { dtype, rows: vec![rows(count)] });
+    let mean = |dtype, count| Fill::Mean(Mean { sum: false, dtype, rows: vec![rows(count)] });
     assert!(filled(DType::F32, &[3], mean(DType::F32, 2)).is_ok());
     assert_eq!(filled(DType::F32, &[3], mean(DType::F32, 0)), Err(CopyError::EmptyMean));
     assert!(matches!(filled(DType::F32, &[3], mean(DType::F32, 3)), Err(CopyError::SourceBounds { .. })));
     assert!(matches!(filled(DType::F32, &[3], mean(DType::I32, 2)), Err(CopyError::Arithmetic { .. })));
     assert!(matches!(filled(DType::I32, &[3], mean(DType::F32, 2)), Err(CopyError::Arithmetic { .. })));
     let strides = Rows { strides: vec![], ..rows(1) };
-    let mean = Fill::Mean(Mean { dtype: DType::F32, rows: vec![strides] });
+    let mean = Fill::Mean(Mean { sum: false, dtype: DType::F32, rows: vec![strides] });
     assert!(matches!(filled(DType::F32, &[3], mean), Err(CopyError::Rank { .. })));
     let nothing = Rows { source: &[], offset: 0, count: 1, step: 1, strides: vec![] };
-    let mean = Fill::Mean(Mean { dtype: DType::F32, rows: vec![nothing] });
+    let mean = Fill::Mean(Mean { sum: false, dtype: DType::F32, rows: vec![nothing] });
     assert!(matches!(filled(DType::F32, &[0], mean), Err(CopyError::Rank { .. })));
 }
 
@@ -153,6 +153,7 @@ proptest! {
         let values: Vec<f32> = (0..side.length).map(|i| (i * i % 1000) as f32).collect();
         let source = le_bytes(values.iter().copied());
         let mean = Mean {
+            sum: false,
             dtype: DType::F32,
             rows: vec![Rows { source: &source, offset: side.offset, count: rows, step, strides: strides.clone() }],
         };
@@ -182,7 +183,7 @@ proptest! {
             Fill::Tril,
             Fill::Arange,
             Fill::Normal { seed: 1, std: 1.0 },
-            Fill::Mean(Mean { dtype: DType::F32, rows: vec![rows] }),
+            Fill::Mean(Mean { sum: false, dtype: DType::F32, rows: vec![rows] }),
         ][which].clone();
         let whole = filled(DType::F32, &sizes, fill.clone()).unwrap();
         let prepared = PreparedTensor::new(&tensor(DType::F32, &sizes, fill)).unwrap();
