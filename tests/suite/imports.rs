@@ -40,11 +40,11 @@ fn paths_begin_at_the_file_that_imports() {
     workplace.put("main.mapping", MAIN);
     workplace.put(
         "shared/side.mapping",
-        "library side\n\nimport \"../modules.mapping\"\n\nside a {\n    rank tp else 1\n}\n\nconfig {\n    out\n    in\n}\n",
+        "library side\n\nimport \"../modules.mapping\"\n\nside a {\n    rank       tp else 1\n}\n\nconfig {\n    out\n    in\n}\n",
     );
     workplace.put(
         "modules.mapping",
-        "library modules\n\nmodule dense(out, in) { w [out in] }\nmodule turned(out, in) { w [in out] }\n",
+        "library modules\n\nmodule dense(out, in)  { w [out in] }\nmodule turned(out, in) { w [in out] }\n",
     );
     let done = workplace.run(&["check", "@main.mapping", "@modules.mapping"]);
     assert_eq!((done.code, done.err.as_str()), (0, ""));

@@ -60,7 +60,7 @@ fn small() -> example::Config {
 #[test]
 fn experts_are_stacked_and_taken_apart_again() {
     let trainer = fake_checkpoint::<Example>(&small(), SideId::Left);
-    let options = BindOptions { settings: small().settings(), base: None };
+    let options = BindOptions { settings: small().settings(), ..BindOptions::default() };
     let trainer: example::Trainer<Array> = {
         let leaves = trainer.tensors().iter().map(|t| (t.name.clone(), trainer.array(t)));
         SideTree::from_leaves(leaves).expect("all parameters are there")
