@@ -43,7 +43,7 @@ pub use value::{Environment, EvalError, Expr, ExprKind, Operator, Pattern, Patte
 
 /// Parses, resolves and checks a mapping.
 ///
-/// The mapping comes with the warnings found.
+/// The mapping comes with the warnings found. What it imports must have been found by [`Source::load`].
 ///
 /// # Errors
 /// All independent mistakes, and the warnings among them, sorted by place.

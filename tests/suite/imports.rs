@@ -7,7 +7,7 @@ use crate::command::Workplace;
 
 #[derive(Port)]
 #[port(mapping = "mappings/ok/imports.mapping")]
-pub struct Imports;
+struct Imports;
 
 #[test]
 fn generated_code_holds_what_is_imported() {
