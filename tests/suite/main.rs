@@ -16,5 +16,6 @@ mod port_model;
 mod prose;
 mod random_layouts;
 mod ranks;
+mod shipped;
 mod testing;
 mod ui;
