@@ -334,6 +334,8 @@ impl Arrow {
 pub(crate) struct ModuleDecl {
     pub(crate) name: Ident,
     pub(crate) formals: Vec<Ident>,
+    /// What it computes.
+    pub(crate) kind: Option<Ident>,
     pub(crate) params: Vec<ModuleParam>,
     pub(crate) span: Span,
 }
@@ -481,6 +483,8 @@ pub(crate) struct ModelDecl {
     /// `fn` for a block that the model calls, `model` for the whole.
     pub(crate) function: bool,
     pub(crate) name: Ident,
+    /// The side whose parameters it is written over.
+    pub(crate) over: Option<Ident>,
     pub(crate) arguments: Vec<ModelArgument>,
     pub(crate) result: ModelArgument,
     pub(crate) block: Block,
@@ -490,7 +494,10 @@ pub(crate) struct ModelDecl {
 #[derive(Clone, Debug)]
 pub(crate) struct ModelArgument {
     pub(crate) name: Ident,
+    pub(crate) optional: bool,
     pub(crate) layout: Option<Layout>,
+    /// The axis whose coordinates its elements are.
+    pub(crate) along: Option<Ident>,
 }
 
 #[derive(Clone, Debug)]
@@ -502,8 +509,23 @@ pub(crate) struct Block {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
-    Let { names: Vec<Ident>, value: ModelExpr, span: Span },
-    For { name: Ident, over: Ident, block: Block, span: Span },
+    /// Several names take a value apart; a name may have the label of its part before it.
+    Let {
+        names: Vec<(Option<Ident>, Ident)>,
+        value: ModelExpr,
+        span: Span,
+    },
+    For {
+        name: Ident,
+        over: Ident,
+        block: Block,
+        span: Span,
+    },
+    Unused {
+        name: Name,
+        reason: Ident,
+        span: Span,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -518,7 +540,29 @@ pub(crate) enum ModelExprKind {
     Text(String),
     Place(String),
     Tuple(Vec<ModelExpr>),
-    Call(Box<ModelExpr>, Vec<ModelExpr>),
+    Call(Box<ModelExpr>, Vec<Operand>),
     Index(Box<ModelExpr>, Vec<ModelExpr>),
     Binary(BinaryOp, Box<ModelExpr>, Box<ModelExpr>),
+    If(Box<(Expr, Block, Block)>),
+    Match(Box<(Expr, Vec<(Pattern, Block)>)>),
+    /// `sum NAME in SCOPE[INDICES] weighted WEIGHTS { … }`.
+    Sum(Box<RoutedSum>),
+    /// `(q: a | k: b)`.
+    Join(Vec<(Ident, ModelExpr)>),
+}
+
+/// What is given to a call, by its place or by a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Operand {
+    pub(crate) name: Option<Ident>,
+    pub(crate) value: ModelExpr,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct RoutedSum {
+    pub(crate) name: Ident,
+    pub(crate) over: Ident,
+    pub(crate) indices: ModelExpr,
+    pub(crate) weights: ModelExpr,
+    pub(crate) block: Block,
 }

@@ -188,6 +188,14 @@ impl Layout {
         all
     }
 
+    /// The rank axes that it is distributed over, as often as they are written.
+    #[must_use]
+    pub fn ranks(&self) -> Vec<RankId> {
+        let mut all = Vec::new();
+        self.dims.iter().for_each(|dim| dim.collect_ranks(&mut all));
+        all
+    }
+
     /// How many boxes it has: its sums multiply.
     #[must_use]
     pub fn box_count(&self) -> usize {
@@ -235,6 +243,21 @@ impl Factor {
                 sum.arms.iter().flat_map(|a| &a.factors).for_each(|f| f.collect_sums(all));
             }
             Factor::Axis(_) | Factor::Unit => {}
+        }
+    }
+
+    fn collect_ranks(&self, all: &mut Vec<RankId>) {
+        match self {
+            Factor::Axis(axis) => all.extend(&axis.ranks),
+            Factor::Unit => {}
+            Factor::Product(factors, ranks) => {
+                all.extend(ranks);
+                factors.iter().for_each(|f| f.collect_ranks(all));
+            }
+            Factor::Sum(sum) => {
+                all.extend(&sum.ranks);
+                sum.arms.iter().flat_map(|a| &a.factors).for_each(|f| f.collect_ranks(all));
+            }
         }
     }
 

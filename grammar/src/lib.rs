@@ -13,6 +13,7 @@ mod format;
 mod import;
 mod layout;
 mod mapping;
+pub mod model;
 mod parse;
 mod reflect;
 mod render;

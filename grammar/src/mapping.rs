@@ -1,6 +1,7 @@
 //! The checked form of a mapping: no sugar, no name to look up, no text to parse again.
 
 use crate::layout::{Arm, Factor, Layout};
+use crate::model::Model;
 use crate::size::{Size, Symbol};
 use crate::source::{Source, Span};
 use crate::template::Template;
@@ -19,12 +20,16 @@ macro_rules! ids {
                 self.0 as usize
             }
 
-            pub(crate) fn from_index(index: usize) -> $name {
+            /// The one at a place in that list.
+            #[must_use]
+            pub fn from_index(index: usize) -> $name {
                 $name(u32::try_from(index).unwrap_or(u32::MAX))
             }
         }
     )*};
 }
+
+pub(crate) use ids;
 
 ids! {
     /// Numbers [`Mapping::axes`].
@@ -95,6 +100,8 @@ pub struct Mapping {
     pub ties: Vec<Tie>,
     /// Whether both sides are one, which is split over other ranks: parameters keep the names they have.
     pub reflected: bool,
+    /// Forward passes.
+    pub models: Vec<Model>,
     /// Parts that parse and check, but that this version cannot execute: what, and where.
     pub not_executable: Vec<(String, Span)>,
 }

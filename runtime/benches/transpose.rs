@@ -84,13 +84,7 @@ fn measure(case: &Case) {
         contents: vec![Content::Copy { copy, source: &source, convert }],
     };
     let converted = PreparedTensor::new(&tensor(copy, case.convert)).expect("a valid copy");
-    let flat = StridedCopy {
-        shape: vec![elements],
-        source_offset: 0,
-        source_strides: vec![1],
-        target_offset: 0,
-        target_strides: vec![1],
-    };
+    let flat = StridedCopy::run(elements);
     let plain = PreparedTensor::new(&tensor(flat, Convert::bits(case.convert.from))).expect("a valid copy");
     let window = case.rows * (elements / shape[0]);
     let convert = format!("{} to {}", case.convert.from, case.convert.to);

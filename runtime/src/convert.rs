@@ -123,6 +123,10 @@ fn differs(check: &Check<'_>, place: &str) -> Diagnostic {
             "one value along this axis",
             "if they are meant to differ, a copy of the mapping must have this axis on both sides, without `*`",
         ),
+        Code::ReplicasDiffer => (
+            "one value on all ranks",
+            "if the ranks were saved together and drifted apart, a copy of the mapping can say `replicas first`",
+        ),
         _ => ("tied here", TWO_PARAMETERS),
     };
     Diagnostic::error(check.code, check.span, check.message.clone(), label)

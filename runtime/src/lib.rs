@@ -10,6 +10,8 @@ mod convert;
 mod document;
 mod dtype;
 pub mod engine;
+#[cfg(feature = "candle")]
+pub mod nn;
 pub mod output;
 mod pickle;
 mod plan;

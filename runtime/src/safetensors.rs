@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::DType;
-use crate::document::Value;
 use crate::storage::Region;
 use crate::tensor::{Contents, Storage, StorageId, Tensor, Unsupported, contiguous_strides};
 
@@ -195,7 +194,7 @@ pub(crate) fn read_shards(
     shards.sort_unstable();
     shards.dedup();
 
-    let mut contents = empty();
+    let mut contents = Contents::empty();
     let mut found: HashMap<String, &str> = HashMap::new();
     for shard in shards {
         if shard.contains(['/', '\\']) || shard.starts_with('.') {
@@ -224,9 +223,4 @@ pub(crate) fn read_shards(
         }
     }
     Ok(contents)
-}
-
-/// Contents to add files to.
-pub(crate) fn empty() -> Contents {
-    Contents { tensors: Vec::new(), storages: Vec::new(), documents: Value::Null, unsupported: Vec::new() }
 }

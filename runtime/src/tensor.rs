@@ -150,3 +150,15 @@ pub(crate) struct Contents {
     pub(crate) documents: crate::document::Value,
     pub(crate) unsupported: Vec<Unsupported>,
 }
+
+impl Contents {
+    /// Nothing, and no documents.
+    pub(crate) fn empty() -> Contents {
+        Contents {
+            tensors: Vec::new(),
+            storages: Vec::new(),
+            documents: crate::document::Value::Null,
+            unsupported: Vec::new(),
+        }
+    }
+}

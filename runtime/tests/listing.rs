@@ -122,6 +122,10 @@ fn hugging_face_directories_hold_what_the_script_wrote() {
     let mut checked = 0;
     for case in std::fs::read_dir(data("hf")).expect("the test data") {
         let folder = case.expect("an entry").path().join("expected");
+        // Of the other direction the script made Megatron's files.
+        if folder.join("megatron").is_dir() {
+            continue;
+        }
         let checkpoint = Checkpoint::open(&folder).expect("a good directory");
         let table = std::fs::read(folder.join("tensors.json")).expect("the table of tensors");
         let table: Json = serde_json::from_slice(&table).expect("it is JSON");

@@ -85,13 +85,7 @@ fn contents<'a>(file: &PlannedFile, checkpoint: &'a Checkpoint) -> Vec<TargetTen
         let found = checkpoint.tensor(&format!("model.{}", spec.name)).expect("a tensor of that name");
         let source = &checkpoint.bytes(found)[found.byte_range()];
         let elements = source.len() / spec.dtype.size();
-        let copy = StridedCopy {
-            shape: vec![elements],
-            source_offset: 0,
-            source_strides: vec![1],
-            target_offset: 0,
-            target_strides: vec![1],
-        };
+        let copy = StridedCopy::run(elements);
         let convert = Convert::bits(spec.dtype);
         TargetTensor {
             name: spec.name.clone(),

@@ -21,6 +21,8 @@ STORAGES = {
     "LongStorage": ("i64", 8), "IntStorage": ("i32", 4), "ShortStorage": ("i16", 2), "CharStorage": ("i8", 1),
     "ByteStorage": ("u8", 1), "BoolStorage": ("bool", 1),
 }
+# Dtypes that have no storage class of their own.
+DTYPES = {"torch.float8_e4m3fn": ("f8_e4m3", 1), "torch.float8_e5m2": ("f8_e5m2", 1)}
 
 
 class Tensor(collections.namedtuple("Tensor", "dtype width shape strides offset key")):
@@ -54,6 +56,10 @@ def opaque_class(full):
     return type("Opaque", (Opaque,), {"__new__": new, "__init__": lambda self, *args: None, "full": full})
 
 
+def rebuild_untyped(storage, offset, shape, strides, grad, hooks, dtype, *rest):
+    return rebuild((DTYPES[dtype.full], storage[1]), offset, shape, strides)
+
+
 def rebuild(storage, offset, shape, strides, *rest):
     (dtype, width), key = storage
     return Tensor(dtype, width, tuple(shape), tuple(strides), offset, key)
@@ -74,6 +80,7 @@ KNOWN = {
     "collections.defaultdict": lambda factory=None, *args: dict(*args),
     "torch._utils._rebuild_tensor_v2": rebuild,
     "torch._utils._rebuild_tensor": rebuild,
+    "torch._utils._rebuild_tensor_v3": rebuild_untyped,
     "torch._utils._rebuild_parameter": lambda data, *rest: data,
     "torch._tensor._rebuild_from_type_v2": lambda function, kind, args, state: function(*args),
     "torch.Size": tuple,

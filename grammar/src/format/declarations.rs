@@ -124,7 +124,8 @@ impl Printer<'_> {
     // -------------------------------------------------------------- modules and layouts
 
     pub(super) fn module(self, module: &ModuleDecl, indent: usize) -> Printed {
-        let head = format!("module {}{}", module.name.text, formals(&module.formals));
+        let kind = module.kind.as_ref().map_or(String::new(), |kind| format!(" : {}", kind.text));
+        let head = format!("module {}{}{kind}", module.name.text, formals(&module.formals));
         let inside = self.trivia.braces_at_end(module.span);
         let params = module.params.iter().map(|p| (p.span, p));
         let params = self.trivia.sequence(params, inside, |p| self.module_param(p));

@@ -7,7 +7,9 @@ use super::declarations::in_braces;
 use super::doc::{Doc, INDENT};
 use super::name::{formals, layout};
 use super::{Printer, quoted};
-use crate::ast::{BinaryOp, Block, ModelArgument, ModelDecl, ModelExpr, ModelExprKind, ReprDecl, Statement};
+use crate::ast::{
+    BinaryOp, Block, Ident, ModelArgument, ModelDecl, ModelExpr, ModelExprKind, Operand, ReprDecl, Statement,
+};
 use crate::source::Span;
 
 /// What stands in a block.
@@ -20,8 +22,9 @@ impl Printer<'_> {
     pub(super) fn model(self, model: &ModelDecl, indent: usize) -> Printed {
         let keyword = if model.function { "fn" } else { "model" };
         let arguments = model.arguments.iter().map(|a| Doc::Text(argument(a))).collect();
+        let over = model.over.as_ref().map_or(String::new(), |side| format!(" over {} ", side.text));
         Printed::doc(Doc::Cat(vec![
-            Doc::list(&format!("{keyword} {}(", model.name.text), arguments, ")"),
+            Doc::list(&format!("{keyword} {}{over}(", model.name.text), arguments, ")"),
             Doc::text(format!(" -> {} ", argument(&model.result))),
             self.block(&model.block, indent),
         ]))
@@ -33,7 +36,7 @@ impl Printer<'_> {
         let result = block.result.iter().map(|r| (r.span, Part::Result(r)));
         let parts = self.trivia.sequence(statements.chain(result), inside, |part| match part {
             Part::Statement(statement) => self.statement(statement, indent + INDENT),
-            Part::Result(value) => Printed::doc(model_expr(value)),
+            Part::Result(value) => Printed::doc(self.model_expr(value, indent + INDENT)),
         });
         braces(parts, indent)
     }
@@ -41,13 +44,23 @@ impl Printer<'_> {
     fn statement(self, statement: &Statement, indent: usize) -> Printed {
         match statement {
             Statement::Let { names, value, .. } => {
-                let names = match names.as_slice() {
-                    [one] => one.text.clone(),
-                    several => formals(several),
+                let bound = |(label, name): &(Option<Ident>, Ident)| match label {
+                    Some(label) => format!("{}: {}", label.text, name.text),
+                    None => name.text.clone(),
                 };
-                let text = Doc::Cat(vec![Doc::text(format!("let {names} = ")), model_expr(value)]);
+                let names = match names.as_slice() {
+                    [one] => bound(one),
+                    several => format!("({})", several.iter().map(bound).collect::<Vec<_>>().join(", ")),
+                };
+                let value = self.model_expr(value, indent);
+                let text = Doc::Cat(vec![Doc::text(format!("let {names} = ")), value]);
                 Printed::row(Kind::Other, &[(0, &text)], text.clone())
             }
+            Statement::Unused { name, reason, .. } => Printed::doc(Doc::text(format!(
+                "unused {} because {}",
+                self.name(name),
+                quoted(&reason.text)
+            ))),
             Statement::For { name, over, block, .. } => Printed::doc(Doc::Cat(vec![
                 Doc::text(format!("for {} in {} ", name.text, over.text)),
                 self.block(block, indent),
@@ -76,54 +89,115 @@ impl Printer<'_> {
             Some(value) => Printed::doc(Doc::Cat(vec![
                 printed.into_doc(super::doc::WIDTH.saturating_sub(indent)),
                 Doc::text(" = "),
-                model_expr(value),
+                self.model_expr(value, indent),
             ])),
         }
     }
+
+    fn model_expr(self, expr: &ModelExpr, indent: usize) -> Doc {
+        let list = |values: &[ModelExpr]| -> Vec<Doc> {
+            values.iter().map(|value| self.model_expr(value, indent)).collect()
+        };
+        match &expr.kind {
+            ModelExprKind::Number(text) | ModelExprKind::Place(text) => Doc::text(text),
+            ModelExprKind::Text(text) => Doc::Text(quoted(text)),
+            ModelExprKind::Tuple(values) => Doc::list("(", list(values), ")"),
+            ModelExprKind::Call(callee, operands) => {
+                let operand = |operand: &Operand| match &operand.name {
+                    Some(name) => named(name, self.model_expr(&operand.value, indent)),
+                    None => self.model_expr(&operand.value, indent),
+                };
+                let operands = operands.iter().map(operand).collect();
+                Doc::Cat(vec![self.model_expr(callee, indent), Doc::list("(", operands, ")")])
+            }
+            ModelExprKind::Index(of, indices) => {
+                Doc::Cat(vec![self.model_expr(of, indent), Doc::list("[", list(indices), "]")])
+            }
+            ModelExprKind::Binary(op, left, right) => self.model_chain(*op, left, right, indent),
+            ModelExprKind::If(choice) => {
+                let (condition, then, otherwise) = &**choice;
+                let otherwise = match (otherwise.statements.as_slice(), &otherwise.result) {
+                    ([], Some(inner)) if inner.span == otherwise.span => self.model_expr(inner, indent),
+                    _ => self.block(otherwise, indent),
+                };
+                Doc::Cat(vec![
+                    Doc::text(format!("if {} ", self.inline(condition))),
+                    self.block(then, indent),
+                    Doc::text(" else "),
+                    otherwise,
+                ])
+            }
+            ModelExprKind::Match(choice) => {
+                let (on, arms) = &**choice;
+                let head = Doc::text(format!("match {} ", self.inline(on)));
+                let inside = self.trivia.braces_at_end(expr.span);
+                let arms = arms.iter().map(|arm| (arm.0.span.to(arm.1.span), arm));
+                let arms = self.trivia.sequence(arms, inside, |(pattern, block)| {
+                    Printed::doc(Doc::Cat(vec![
+                        Doc::text(format!("{} => ", self.pattern(pattern))),
+                        self.block(block, indent + INDENT),
+                    ]))
+                });
+                Doc::Cat(vec![head, braces(arms, indent)])
+            }
+            ModelExprKind::Sum(sum) => Doc::Cat(vec![
+                Doc::text(format!("sum {} in {}[", sum.name.text, sum.over.text)),
+                self.model_expr(&sum.indices, indent),
+                Doc::text("] weighted "),
+                self.model_expr(&sum.weights, indent),
+                Doc::text(" "),
+                self.block(&sum.block, indent),
+            ]),
+            ModelExprKind::Join(parts) => {
+                let mut docs = vec![Doc::text("(")];
+                for (i, (label, value)) in parts.iter().enumerate() {
+                    docs.push(Doc::text(if i > 0 { " | " } else { "" }));
+                    docs.push(named(label, self.model_expr(value, indent)));
+                }
+                docs.push(Doc::text(")"));
+                Doc::Cat(docs)
+            }
+        }
+    }
+
+    /// Sums or products, left to right, broken before each operator.
+    fn model_chain(self, op: BinaryOp, left: &ModelExpr, right: &ModelExpr, indent: usize) -> Doc {
+        let is_sum = |op: BinaryOp| matches!(op, BinaryOp::Add | BinaryOp::Subtract);
+        let mut links = vec![(op, right)];
+        let mut first = left;
+        while let ModelExprKind::Binary(inner, left, right) = &first.kind
+            && is_sum(*inner) == is_sum(op)
+        {
+            links.push((*inner, right));
+            first = left;
+        }
+        let links = links.into_iter().rev().flat_map(|(op, operand)| {
+            [Doc::Line(1), Doc::text(format!("{} ", op.symbol())), self.model_expr(operand, indent)]
+        });
+        Doc::Cat(vec![self.model_expr(first, indent), Doc::Cat(links.collect()).nest()]).group()
+    }
+}
+
+fn named(name: &Ident, value: Doc) -> Doc {
+    Doc::Cat(vec![Doc::text(format!("{}: ", name.text)), value])
 }
 
 fn statement_span(statement: &Statement) -> Span {
     match statement {
-        Statement::Let { span, .. } | Statement::For { span, .. } => *span,
+        Statement::Let { span, .. } | Statement::For { span, .. } | Statement::Unused { span, .. } => *span,
     }
 }
 
 fn argument(argument: &ModelArgument) -> String {
-    match &argument.layout {
-        Some(of) => format!("{} {}", argument.name.text, layout(of)),
-        None => argument.name.text.clone(),
+    let mut text = argument.name.text.clone();
+    if argument.optional {
+        text.push('?');
     }
-}
-
-fn model_expr(expr: &ModelExpr) -> Doc {
-    let list = |values: &[ModelExpr]| values.iter().map(model_expr).collect::<Vec<Doc>>();
-    match &expr.kind {
-        ModelExprKind::Number(text) | ModelExprKind::Place(text) => Doc::text(text),
-        ModelExprKind::Text(text) => Doc::Text(quoted(text)),
-        ModelExprKind::Tuple(values) => Doc::list("(", list(values), ")"),
-        ModelExprKind::Call(callee, arguments) => {
-            Doc::Cat(vec![model_expr(callee), Doc::list("(", list(arguments), ")")])
-        }
-        ModelExprKind::Index(of, indices) => {
-            Doc::Cat(vec![model_expr(of), Doc::list("[", list(indices), "]")])
-        }
-        ModelExprKind::Binary(op, left, right) => chain(*op, left, right),
+    if let Some(of) = &argument.layout {
+        text.push_str(&format!(" {}", layout(of)));
     }
-}
-
-/// Sums or products, left to right, broken before each operator.
-fn chain(op: BinaryOp, left: &ModelExpr, right: &ModelExpr) -> Doc {
-    let is_sum = |op: BinaryOp| matches!(op, BinaryOp::Add | BinaryOp::Subtract);
-    let mut links = vec![(op, right)];
-    let mut first = left;
-    while let ModelExprKind::Binary(inner, left, right) = &first.kind
-        && is_sum(*inner) == is_sum(op)
-    {
-        links.push((*inner, right));
-        first = left;
+    if let Some(along) = &argument.along {
+        text.push_str(&format!(" in {}", along.text));
     }
-    let links = links.into_iter().rev().flat_map(|(op, operand)| {
-        [Doc::Line(1), Doc::text(format!("{} ", op.symbol())), model_expr(operand)]
-    });
-    Doc::Cat(vec![model_expr(first), Doc::Cat(links.collect()).nest()]).group()
+    text
 }

@@ -178,6 +178,8 @@ fn describe(rule: Rule) -> Option<&'static str> {
         Rule::pattern | Rule::pattern_choice => "a pattern such as `0`, `2..` or `_`",
         Rule::body => "`{`",
         Rule::block => "a block in braces",
+        Rule::m_operand | Rule::m_primary | Rule::m_product => "a value",
+        Rule::m_name | Rule::m_pattern => "a name",
         Rule::layout_arm | Rule::match_arm | Rule::rule_arm => "an arm such as `0 => …`",
         Rule::rule_line | Rule::item => "a rule",
         Rule::emit_value => "`zeros`, `ones`, `tril`, `arange` or a number",

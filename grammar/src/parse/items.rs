@@ -48,14 +48,16 @@ fn parse_module(node: Node<'_>) -> ModuleDecl {
     let mut children = without_keywords(node);
     let name = ident(&expect(children.next()));
     let mut formals = Vec::new();
+    let mut kind = None;
     let mut params = Vec::new();
     for child in children {
         match child.as_rule() {
             Syntax::ident => formals.push(ident(&child)),
+            Syntax::module_kind => kind = child.into_inner().next().map(|p| ident(&p)),
             _ => params.push(parse_module_param(child)),
         }
     }
-    ModuleDecl { name, formals, params, span: at }
+    ModuleDecl { name, formals, kind, params, span: at }
 }
 
 fn parse_module_param(node: Node<'_>) -> ModuleParam {

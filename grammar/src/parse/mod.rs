@@ -152,6 +152,10 @@ fn is_keyword(rule: Rule) -> bool {
             | Rule::kw_note
             | Rule::kw_let
             | Rule::kw_for
+            | Rule::kw_over
+            | Rule::kw_unused
+            | Rule::kw_sum
+            | Rule::kw_weighted
             | Rule::kw_or
             | Rule::kw_and
             | Rule::kw_not

@@ -123,6 +123,7 @@ impl<'a> Resolver<'a> {
             emits: Vec::new(),
             ties: Vec::new(),
             reflected: false,
+            models: Vec::new(),
             not_executable: Vec::new(),
         };
         Resolver {

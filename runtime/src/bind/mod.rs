@@ -21,7 +21,7 @@ use grammar::{
 
 pub(crate) use config::from_json;
 pub use config::{BaseConfig, Origin, Setting};
-pub(crate) use names::{Claimed, Claims, Key, full_name, is_renaming, sorted_key};
+pub(crate) use names::{Claimed, Claims, Key, captures, full_name, is_renaming, relative, sorted_key};
 pub(crate) use ranks::{Coordinates, Ranks, file_ranks, is_in_roots, split_over};
 
 use crate::Checkpoint;
@@ -121,6 +121,7 @@ impl<'a> Binding<'a> {
         stop_on_errors(&diagnostics)?;
         binding.read_config(&options.settings, &mut diagnostics);
         stop_on_errors(&diagnostics)?;
+        binding.find_blocks();
         binding.decide_by_shapes();
         binding.decide(&mut diagnostics);
         stop_on_errors(&diagnostics)?;

@@ -76,7 +76,7 @@ impl Claims {
 }
 
 /// A stored name as rules see it: the whole, and what is below the side's first root.
-pub(super) struct Relative<'n> {
+pub(crate) struct Relative<'n> {
     whole: &'n str,
     below: Option<&'n str>,
     /// Whether it lies below any root.
@@ -85,7 +85,7 @@ pub(super) struct Relative<'n> {
     pub(super) ranks: Vec<(RankId, u64)>,
 }
 
-pub(super) fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Relative<'n> {
+pub(crate) fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Relative<'n> {
     let below = |root: &Template| -> Option<(&'n str, Vec<(RankId, u64)>)> {
         if root.parts.is_empty() {
             return Some((name, Vec::new()));
@@ -100,7 +100,7 @@ pub(super) fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Re
     Relative { whole: name, below: first, inside, ranks }
 }
 
-pub(super) fn captures(template: &Template, stored: &Relative<'_>) -> Option<Captures> {
+pub(crate) fn captures(template: &Template, stored: &Relative<'_>) -> Option<Captures> {
     if template.absolute {
         return template.matches(stored.whole);
     }
@@ -273,7 +273,6 @@ impl Binding<'_> {
     /// Finds what each stored tensor is.
     pub(super) fn claim_names(&mut self, diagnostics: &mut Diagnostics) {
         let mut claims = Claims::default();
-        self.find_blocks();
         let mut twice = Vec::new();
         for (number, tensor) in self.checkpoint.tensors().iter().enumerate() {
             let stored = relative(self.mapping, self.from, &tensor.name);

@@ -65,25 +65,10 @@ impl Ranks {
 /// The rank axes that a parameter is split over, in its name and in its layout.
 pub(crate) fn split_over(stored: &Stored, layout: Option<&Layout>) -> Vec<RankId> {
     let mut all: Vec<RankId> = stored.name.indices().flat_map(|index| index.ranks.clone()).collect();
-    layout.iter().flat_map(|l| &l.dims).for_each(|factor| collect(factor, &mut all));
+    all.extend(layout.iter().flat_map(|layout| layout.ranks()));
     all.sort_unstable();
     all.dedup();
     all
-}
-
-fn collect(factor: &Factor, all: &mut Vec<RankId>) {
-    match factor {
-        Factor::Axis(axis) => all.extend(&axis.ranks),
-        Factor::Unit => {}
-        Factor::Product(factors, ranks) => {
-            all.extend(ranks);
-            factors.iter().for_each(|f| collect(f, all));
-        }
-        Factor::Sum(sum) => {
-            all.extend(&sum.ranks);
-            sum.arms.iter().flat_map(|arm| &arm.factors).for_each(|f| collect(f, all));
-        }
-    }
 }
 
 /// The rank axes of a side that number its files, in order.
@@ -263,6 +248,17 @@ impl Binding<'_> {
     /// rank's numbers go.
     pub(super) fn find_blocks(&mut self) {
         let mapping = self.mapping;
+        let tensors = self.checkpoint.tensors();
+        let mut named = false;
+        for (rank, at) in tensors.iter().flat_map(|t| relative(mapping, self.from, &t.name).ranks) {
+            let count = &mut self.ranks.counts[rank.index()];
+            *count = (*count).max(at.saturating_add(1));
+            named = true;
+        }
+        // Of a whole every index begins at its first coordinate.
+        if !named && self.checkpoint.ranks().len() == 1 {
+            return;
+        }
         let templates: Vec<&Template> = mapping
             .rules
             .iter()
@@ -272,12 +268,8 @@ impl Binding<'_> {
             .filter(|name| name.indices().any(|index| !index.ranks.is_empty()))
             .collect();
         let mut lengths: BTreeMap<(AxisId, Vec<RankId>), BTreeMap<Vec<u64>, u64>> = BTreeMap::new();
-        for (number, tensor) in self.checkpoint.tensors().iter().enumerate() {
+        for (number, tensor) in tensors.iter().enumerate() {
             let stored = relative(mapping, self.from, &tensor.name);
-            for (rank, at) in &stored.ranks {
-                let count = &mut self.ranks.counts[rank.index()];
-                *count = (*count).max(at.saturating_add(1));
-            }
             for template in &templates {
                 let Some(found) = captures(template, &stored) else { continue };
                 let numbers = self.rank_numbers(number, &found.ranks);

@@ -108,7 +108,7 @@ impl Binding<'_> {
     }
 
     fn missing_name(&self, template: &grammar::Template, key: Key, span: Span) -> Missing {
-        let holes = Captures { indices: key.clone(), stars: Vec::new(), ..Captures::default() };
+        let holes = Captures { indices: key.clone(), ..Captures::default() };
         let name = full_name(self.mapping, self.from, template, &holes).unwrap_or_default();
         Missing { name, pattern: self.mapping.display_template(template), key, span }
     }
@@ -313,7 +313,7 @@ impl Binding<'_> {
             for stored in rule.sides[self.from.index()].iter().flat_map(|e| &e.stored) {
                 let mut indices: Vec<_> = stored.name.indices().map(|i| (i.axis, 0)).collect();
                 indices.dedup();
-                let holes = Captures { indices, stars: Vec::new(), ..Captures::default() };
+                let holes = Captures { indices, ..Captures::default() };
                 names.extend(full_name(self.mapping, self.from, &stored.name, &holes));
             }
         }

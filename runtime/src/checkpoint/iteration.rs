@@ -25,7 +25,7 @@ impl Iteration {
     }
 
     /// The name of its directory, as Megatron-LM writes it.
-    pub(super) fn folder(self) -> String {
+    pub(crate) fn folder(self) -> String {
         match self {
             Iteration::Number(number) => format!("iter_{number:07}"),
             Iteration::Release => "release".to_owned(),

@@ -7,17 +7,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::distributed::METADATA;
+use super::distributed::{DistributedError, METADATA};
 use super::error::{OpenCause, OpenError, listed};
 use super::folder::names;
 use super::iteration::Iteration;
 use super::ranks::{RankName, check_grid};
 
 /// Where Megatron-LM notes the latest iteration.
-const TRACKER: &str = "latest_checkpointed_iteration.txt";
+pub(crate) const TRACKER: &str = "latest_checkpointed_iteration.txt";
 
 /// Names of the file with the model. `optim.pt` and `distrib_optim.pt` have the optimizer's state only.
-const MODEL_FILES: [&str; 2] = ["model_optim_rng.pt", "model_rng.pt"];
+pub(crate) const MODEL_FILES: [&str; 2] = ["model_optim_rng.pt", "model_rng.pt"];
 
 /// Files of the optimizer's state. With the distributed optimizer of 2022 there are ranks that hold no other.
 const OPTIMIZER_FILES: [&str; 2] = ["optim.pt", "distrib_optim.pt"];
@@ -75,9 +75,7 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
         return Ok(Found::Distributed(path.to_owned()));
     }
     if names.iter().any(|n| n.ends_with(".distcp")) {
-        let kind = "a distributed checkpoint whose .metadata, which says where each tensor lies, is missing";
-        let instead = "fetch it into the same directory";
-        return wrong(OpenCause::Kind { kind, instead });
+        return wrong(DistributedError::NoMetadata.into());
     }
     if has("metadata.json") && names.iter().any(|n| path.join(n).join(".zarray").exists()) {
         let kind = "a zarr checkpoint";

@@ -17,6 +17,8 @@ pub use distributed::DistributedError;
 pub use error::{OpenCause, OpenError};
 pub use format::{Format, FormatKind};
 pub use iteration::{Iteration, IterationError};
+pub(crate) use locate::{MODEL_FILES, TRACKER};
+pub(crate) use ranks::RankName;
 
 use crate::Array;
 use crate::document::Value;
@@ -97,12 +99,8 @@ impl Checkpoint {
     pub(crate) fn nothing() -> &'static Checkpoint {
         static NOTHING: OnceLock<Checkpoint> = OnceLock::new();
         NOTHING.get_or_init(|| {
-            let contents = Contents {
-                tensors: Vec::new(),
-                storages: Vec::new(),
-                documents: Value::Map(crate::document::Map::new()),
-                unsupported: Vec::new(),
-            };
+            let documents = Value::Map(crate::document::Map::new());
+            let contents = Contents { documents, ..Contents::empty() };
             let format = Format { kind: FormatKind::Memory, member: None };
             Checkpoint::new(Path::new(""), "the config".to_owned(), format, contents)
                 .expect("bug: no tensors have no names in common")
@@ -119,7 +117,7 @@ impl Checkpoint {
             tensors: Vec::with_capacity(arrays.len()),
             storages: Vec::with_capacity(arrays.len()),
             documents: Value::Map(crate::document::Map::new()),
-            unsupported: Vec::new(),
+            ..Contents::empty()
         };
         for (number, (tensor, array)) in arrays.into_iter().enumerate() {
             contents.tensors.push(array.as_tensor(&tensor, number));

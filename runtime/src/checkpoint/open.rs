@@ -190,7 +190,7 @@ fn read_bare(region: &Region, file: String, start: Start) -> Result<Opened, Open
             (FormatKind::TorchLegacy, contents)
         }
         Start::Safetensors => {
-            let mut contents = safetensors::empty();
+            let mut contents = Contents::empty();
             safetensors::read(region, &file, &mut contents).map_err(|e| OpenError::new(&file, e))?;
             contents.documents = Value::Map(crate::document::Map::new());
             (FormatKind::Safetensors, contents)

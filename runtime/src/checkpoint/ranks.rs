@@ -19,7 +19,7 @@ const MAX_DIGITS: usize = 9;
 
 /// What one rank's directory is called; empty where there are no ranks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct RankName {
+pub(crate) struct RankName {
     /// Tensor rank, then pipeline or expert rank, as there are several.
     pub(super) numbers: Vec<u64>,
     pub(super) name: String,
@@ -38,7 +38,7 @@ impl RankName {
     }
 
     /// The name that Megatron-LM would give to the rank with these numbers.
-    fn of(numbers: &[u64]) -> String {
+    pub(crate) fn of(numbers: &[u64]) -> String {
         let mut name = "mp_rank".to_owned();
         for (at, number) in numbers.iter().enumerate() {
             name.push_str(&if at == 0 { format!("_{number:02}") } else { format!("_{number:03}") });
@@ -93,13 +93,7 @@ pub(super) struct Joined {
 
 impl Joined {
     pub(super) fn new() -> Joined {
-        let contents = Contents {
-            tensors: Vec::new(),
-            storages: Vec::new(),
-            documents: Value::Null,
-            unsupported: Vec::new(),
-        };
-        Joined { contents, format: None, ranks: Vec::new() }
+        Joined { contents: Contents::empty(), format: None, ranks: Vec::new() }
     }
 
     /// Adds what the file of the next rank holds.

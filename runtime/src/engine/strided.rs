@@ -134,6 +134,18 @@ pub enum CopyError {
 }
 
 impl StridedCopy {
+    /// A run of elements from the start of the source to the start of the target.
+    #[must_use]
+    pub fn run(elements: usize) -> StridedCopy {
+        StridedCopy {
+            shape: vec![elements],
+            source_offset: 0,
+            source_strides: vec![1],
+            target_offset: 0,
+            target_strides: vec![1],
+        }
+    }
+
     /// Elements copied.
     ///
     /// # Errors

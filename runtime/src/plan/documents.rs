@@ -8,8 +8,12 @@ use serde_json::{Map, Value as Json};
 use crate::DType;
 use crate::bind::{Binding, Scope};
 use crate::output::SmallFile;
+use crate::torch::dtype_name;
 
 const MAIN: &str = "config.json";
+
+/// Dtypes that configs name as that of a model's parameters.
+pub(super) const PARAMETER_DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 
 /// The documents in the making, by file name, the main one first.
 struct Documents {
@@ -117,14 +121,8 @@ impl Environment for Writing<'_, '_> {
     }
 
     fn output_dtype(&self) -> Option<Value> {
-        let name = match self.dtype? {
-            DType::F64 => "float64",
-            DType::F32 => "float32",
-            DType::F16 => "float16",
-            DType::BF16 => "bfloat16",
-            _ => return None,
-        };
-        Some(Value::Text(format!("torch.{name}")))
+        let dtype = self.dtype.filter(|dtype| PARAMETER_DTYPES.contains(dtype))?;
+        Some(Value::Text(format!("torch.{}", dtype_name(dtype))))
     }
 }
 

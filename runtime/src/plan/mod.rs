@@ -21,7 +21,7 @@ pub(crate) use pieces::{LayoutSizes, StoredPart};
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
 use crate::output::{OutputPlan, SmallFile, TensorSpec, plan_safetensors};
-use crate::{DType, engine};
+use crate::{DType, Tensor, engine};
 
 /// What to make of a bound checkpoint.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,39 @@ pub(crate) struct Check<'a> {
     pub(crate) span: grammar::Span,
     /// The checkpoint's file.
     pub(crate) file: &'a str,
+}
+
+impl<'a> Check<'a> {
+    /// That two stored tensors of one shape and dtype hold the same bits.
+    fn of_tensors(
+        binding: &Binding<'a>,
+        [one, other]: [&'a Tensor; 2],
+        (code, message): (Code, String),
+        span: grammar::Span,
+    ) -> Check<'a> {
+        let (left, right) = (tensors::whole(one), tensors::whole(other));
+        Check {
+            copy: engine::StridedCopy {
+                target_offset: right.source_offset,
+                target_strides: right.source_strides,
+                ..left
+            },
+            dtype: one.dtype,
+            left: binding.checkpoint.bytes(one),
+            right: binding.checkpoint.bytes(other),
+            code,
+            message,
+            span,
+            file: binding.checkpoint.file(),
+        }
+    }
+
+    /// That a parameter which no rank axis splits is the same on the ranks of both tensors.
+    fn of_replicas(binding: &Binding<'a>, pair: [&'a Tensor; 2], span: grammar::Span) -> Check<'a> {
+        let [one, other] = pair.map(|tensor| &binding.checkpoint.ranks()[tensor.rank].name);
+        let message = format!("`{}` is not the same on `{one}` and `{other}`", pair[0].name);
+        Check::of_tensors(binding, pair, (Code::ReplicasDiffer, message), span)
+    }
 }
 
 impl<'a> Plan<'a> {

@@ -31,11 +31,12 @@ impl<'a> Instance<'_, 'a> {
         }
         match (self.rule.fill, target.pads.as_slice()) {
             (FillRule::Last, [rows]) => {
-                let last = self.last_row(layout, pads, target, *rows)?;
+                let last = last_row(self.real_box(layout, pads, target, *rows)?, target, *rows);
                 self.copy_box(found, &last, Some(*rows), pieces, &mut Vec::new(), diagnostics)
             }
             (FillRule::Mean, [rows]) => {
-                let fill = self.mean_row(found, layout, pads, target, *rows, pieces)?;
+                let real = self.real_box(layout, pads, target, *rows)?;
+                let fill = self.mean_row(found, real, target, *rows, pieces)?;
                 pieces.contents.push(fill);
                 Some(())
             }
@@ -50,26 +51,6 @@ impl<'a> Instance<'_, 'a> {
                 Some(())
             }
         }
-    }
-
-    /// A box that lies where the padding does, of the elements of the last row before it.
-    fn last_row(
-        &self,
-        layout: &grammar::Layout,
-        pads: &[u64],
-        target: &LayoutBox,
-        rows: Padding,
-    ) -> Option<LayoutBox> {
-        let real = self.real_box(layout, pads, target, rows)?;
-        let mut last = target.clone();
-        last.pads.clear();
-        last.labels = real.labels;
-        last.axes.extend(real.axes.into_iter().filter(|axis| axis.dim == rows.dim).map(|axis| BoxAxis {
-            from: (axis.from + axis.len).saturating_sub(1),
-            len: 1,
-            ..axis
-        }));
-        Some(last)
     }
 
     /// The box before the padding, in the whole parameter.
@@ -100,20 +81,18 @@ impl<'a> Instance<'_, 'a> {
         boxes.iter().filter(same).max_by_key(|b| b.starts[rows.dim]).cloned()
     }
 
-    /// Every row of padding as the mean of the rows before it.
+    /// Every row of padding as the mean of the rows before it, which `whole` has.
     fn mean_row(
         &self,
         found: &[Found<'a>],
-        layout: &grammar::Layout,
-        pads: &[u64],
+        whole: LayoutBox,
         target: &LayoutBox,
         rows: Padding,
         pieces: &Pieces<'a>,
     ) -> Option<Content<'a>> {
-        let whole = self.real_box(layout, pads, target, rows)?;
         let mut real = target.clone();
         real.pads.clear();
-        real.labels.clone_from(&whole.labels);
+        real.labels = whole.labels;
         let others = real.axes.len();
         // The rows are the outermost axis of what the padding repeats, so that they can be summed over.
         let mut along = whole.axes.into_iter().filter(|axis| axis.dim == rows.dim);
@@ -144,6 +123,19 @@ impl<'a> Instance<'_, 'a> {
         region.shape[0] = usize::try_from(rows.len).ok()?;
         Some(Content::Fill { region, fill: Fill::Mean(Mean { dtype, rows: all, sum: false }) })
     }
+}
+
+/// A box that lies where the padding does, of the elements of the last row of `real`.
+fn last_row(real: LayoutBox, target: &LayoutBox, rows: Padding) -> LayoutBox {
+    let mut last = target.clone();
+    last.pads.clear();
+    last.labels = real.labels;
+    last.axes.extend(real.axes.into_iter().filter(|axis| axis.dim == rows.dim).map(|axis| BoxAxis {
+        from: (axis.from + axis.len).saturating_sub(1),
+        len: 1,
+        ..axis
+    }));
+    last
 }
 
 /// The elements of a box of padding, its rows outermost.

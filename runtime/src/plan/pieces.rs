@@ -13,7 +13,7 @@ use grammar::{
 use super::padding::target_padding;
 use super::pair::{Common, Pair};
 use super::ranks::{Home, TargetRanks};
-use super::tensors::{Place, Target, check_convert, no_name, restrict, target_dtype, whole};
+use super::tensors::{Place, Target, check_convert, no_name, restrict, target_dtype};
 use super::{Check, PlanOptions, Source};
 use crate::bind::{Binding, Claimed, Key, full_name, split_over};
 use crate::engine::{
@@ -27,8 +27,11 @@ pub(super) struct Instance<'i, 'a> {
     pub(super) options: &'i PlanOptions,
     pub(super) number: usize,
     pub(super) rule: &'a Rule,
+    pub(super) entry_number: usize,
     pub(super) entry: &'a Entry,
     pub(super) key: &'i Key,
+    /// The first rules of the scopes that the rule stands in.
+    pub(super) scopes: &'i [usize],
     pub(super) ranks: &'i TargetRanks<'i, 'a>,
 }
 
@@ -203,10 +206,8 @@ impl<'a> Instance<'_, 'a> {
     /// The way a target is stored: the first, or the one it has already where only ranks change.
     pub(super) fn target_way(&self) -> &'a Stored {
         let ways = &self.entry.stored;
-        let entries = &self.rule.sides[self.binding.to().index()];
         let kept = self.binding.mapping.reflected.then(|| {
-            let number = entries.iter().position(|entry| std::ptr::eq(entry, self.entry))?;
-            let claim = (self.number, number, restrict(self.key, &ways[0].name));
+            let claim = (self.number, self.entry_number, restrict(self.key, &ways[0].name));
             ways.get(self.binding.claims.entries.get(&claim)?.era)
         });
         kept.flatten().unwrap_or(&ways[0])
@@ -222,34 +223,29 @@ impl<'a> Instance<'_, 'a> {
         checks: &mut Vec<Check<'a>>,
         diagnostics: &mut Diagnostics,
     ) -> Option<()> {
-        let labels = with_labels(&target.labels, self.entry);
-        for f in found {
-            for shard in &f.shards {
-                for source in shard.boxes.iter().filter(|b| b.pads.is_empty() && b.labels == labels) {
-                    let affine = engine_affine(f.stored.affine.to(piece.affine));
-                    let convert = Convert { from: shard.tensor.dtype, to: piece.dtype, affine };
-                    if !check_convert(&convert, self.rule, shard.tensor, diagnostics) {
-                        return None;
-                    }
-                    let (binding, tensor, strides) = (self.binding, shard.tensor, &piece.strides);
-                    let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated };
-                    let copy = match pair.common() {
-                        Common::Copy(copy) => copy,
-                        Common::Nothing => continue,
-                        Common::Unaddressable => {
-                            diagnostics.push(self.unaddressable(shard.tensor));
-                            return None;
-                        }
-                    };
-                    if repeated.is_none() {
-                        self.check_broadcast(shard.tensor, source, &copy, checks);
-                        if piece.described.insert(shard.number) {
-                            piece.sources.push(describe(f, shard, &copy, &convert));
-                        }
-                    }
-                    piece.contents.push(self.content(shard, copy, convert));
+        for (f, shard, source) in matching(found, with_labels(&target.labels, self.entry)) {
+            let affine = engine_affine(f.stored.affine.to(piece.affine));
+            let convert = Convert { from: shard.tensor.dtype, to: piece.dtype, affine };
+            if !check_convert(&convert, self.rule, shard.tensor, diagnostics) {
+                return None;
+            }
+            let (binding, tensor, strides) = (self.binding, shard.tensor, &piece.strides);
+            let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated };
+            let copy = match pair.common() {
+                Common::Copy(copy) => copy,
+                Common::Nothing => continue,
+                Common::Unaddressable => {
+                    diagnostics.push(self.unaddressable(shard.tensor));
+                    return None;
+                }
+            };
+            if repeated.is_none() {
+                self.check_broadcast(shard.tensor, source, &copy, checks);
+                if piece.described.insert(shard.number) {
+                    piece.sources.push(describe(f, shard, &copy, &convert));
                 }
             }
+            piece.contents.push(self.content(shard, copy, convert));
         }
         Some(())
     }
@@ -261,20 +257,16 @@ impl<'a> Instance<'_, 'a> {
         target: &LayoutBox,
         pieces: &Pieces<'a>,
     ) -> Vec<(StridedCopy, &'a [u8], DType)> {
-        let labels = with_labels(&target.labels, self.entry);
-        let mut all = Vec::new();
-        for f in found {
-            for shard in &f.shards {
-                for source in shard.boxes.iter().filter(|b| b.pads.is_empty() && b.labels == labels) {
-                    let (binding, tensor, strides) = (self.binding, shard.tensor, &pieces.strides);
-                    let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated: None };
-                    if let Common::Copy(copy) = pair.common() {
-                        all.push((copy, binding.checkpoint.bytes(tensor), tensor.dtype));
-                    }
-                }
+        let boxes = matching(found, with_labels(&target.labels, self.entry));
+        let copies = boxes.filter_map(|(f, shard, source)| {
+            let (binding, tensor, strides) = (self.binding, shard.tensor, &pieces.strides);
+            let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated: None };
+            match pair.common() {
+                Common::Copy(copy) => Some((copy, binding.checkpoint.bytes(tensor), tensor.dtype)),
+                Common::Nothing | Common::Unaddressable => None,
             }
-        }
-        all
+        });
+        copies.collect()
     }
 
     /// One tensor's elements, or what its replicas make together.
@@ -342,7 +334,8 @@ impl<'a> Instance<'_, 'a> {
             let lying = Lying { entry, stored, layout, key: &all, pads: &pads };
             let Some(shards) = self.shards(claimed, &lying, diagnostics) else { continue };
             if self.rule.replicas == Replicas::Equal {
-                checks.extend(shards.iter().flat_map(|s| self.replica_checks(s)));
+                let pairs = shards.iter().flat_map(|s| s.replicas.iter().map(|replica| [s.tensor, *replica]));
+                checks.extend(pairs.map(|pair| Check::of_replicas(binding, pair, self.rule.span)));
             }
             found.push(Found { stored, shards, padded, key: all });
         }
@@ -392,36 +385,6 @@ impl<'a> Instance<'_, 'a> {
             }
         }
         Some(shards)
-    }
-
-    /// Every replica must be the same as the first tensor of its group.
-    fn replica_checks(&self, shard: &Shard<'a>) -> Vec<Check<'a>> {
-        let binding = self.binding;
-        let files = binding.checkpoint.ranks();
-        let check = |replica: &&'a Tensor| {
-            let (left, right) = (whole(shard.tensor), whole(replica));
-            let at = |tensor: &Tensor| files[tensor.rank].name.clone();
-            Check {
-                copy: StridedCopy {
-                    target_offset: right.source_offset,
-                    target_strides: right.source_strides,
-                    ..left
-                },
-                dtype: shard.tensor.dtype,
-                left: binding.checkpoint.bytes(shard.tensor),
-                right: binding.checkpoint.bytes(replica),
-                code: Code::ReplicasDiffer,
-                message: format!(
-                    "`{}` is not the same on `{}` and `{}`",
-                    shard.tensor.name,
-                    at(shard.tensor),
-                    at(replica)
-                ),
-                span: self.rule.span,
-                file: binding.checkpoint.file(),
-            }
-        };
-        shard.replicas.iter().map(check).collect()
     }
 
     /// The padding of the target's dimensions: the config value with the name of the padding's label, or none.
@@ -598,6 +561,16 @@ impl<'a> Instance<'_, 'a> {
             "by this layout",
         )
     }
+}
+
+/// The stored boxes that have these labels, padding left out, with the tensors and parameters they are of.
+fn matching<'f, 'a>(
+    found: &'f [Found<'a>],
+    labels: Labels,
+) -> impl Iterator<Item = (&'f Found<'a>, &'f Shard<'a>, &'f LayoutBox)> {
+    let shards = found.iter().flat_map(|f| f.shards.iter().map(move |shard| (f, shard)));
+    let boxes = shards.flat_map(|(f, shard)| shard.boxes.iter().map(move |b| (f, shard, b)));
+    boxes.filter(move |(_, _, b)| b.pads.is_empty() && b.labels == labels)
 }
 
 fn describe(f: &Found<'_>, shard: &Shard<'_>, copy: &StridedCopy, convert: &Convert) -> Source {

@@ -5,6 +5,7 @@ use transship_grammar as grammar;
 use grammar::{Captures, Code, Diagnostic, IndexPart, Part, RankEnd, RankId, Rule, Span, Template};
 
 use crate::bind::{Binding, Coordinates, Key, file_ranks, is_in_roots, split_over};
+use crate::checkpoint::RankName;
 
 /// The ranks of the target side.
 pub(super) struct TargetRanks<'b, 'a> {
@@ -32,21 +33,16 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
         self.binding.ranks.count(rank)
     }
 
-    /// The directories of all ranks, as Megatron-LM names them: two digits for the first rank axis, three for each
-    /// further one that has several ranks.
+    /// The directories of all ranks, as Megatron-LM names them: by the first rank axis, and each further one that has
+    /// several ranks.
     pub(super) fn files(&self) -> Vec<String> {
         let axes = file_ranks(self.binding.mapping, self.binding.to());
-        let name = |numbers: &Coordinates| {
-            let mut name = String::from("mp_rank");
-            for (place, rank) in axes.iter().enumerate() {
-                let at = numbers[rank.index()];
-                match place {
-                    0 => name.push_str(&format!("_{at:02}")),
-                    _ if self.count(*rank) > 1 => name.push_str(&format!("_{at:03}")),
-                    _ => {}
-                }
-            }
-            if axes.is_empty() { "mp_rank_00".to_owned() } else { name }
+        let first = axes.iter().take(1);
+        let numbered: Vec<&RankId> =
+            first.chain(axes.iter().skip(1).filter(|rank| self.count(**rank) > 1)).collect();
+        let name = |numbers: &Coordinates| match &numbered[..] {
+            [] => RankName::of(&[0]),
+            several => RankName::of(&several.iter().map(|rank| numbers[rank.index()]).collect::<Vec<_>>()),
         };
         self.all(&axes).iter().map(name).collect()
     }
@@ -168,14 +164,14 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
 /// The scopes that a rule stands in, outermost first, each by its first rule: rules in a row whose names have the same
 /// beginning up to a number stand together, number by number, as a model's layers do, and a layer's experts.
 pub(super) fn scopes_of(rules: &[Rule], number: usize, to: grammar::SideId) -> Vec<usize> {
-    let parts = |rule: &Rule| -> Option<Vec<Part>> {
-        Some(rule.sides[to.index()].first()?.stored.first()?.name.parts.clone())
-    };
-    let Some(own) = parts(&rules[number]) else { return Vec::new() };
+    fn parts(rule: &Rule, to: grammar::SideId) -> Option<&[Part]> {
+        Some(&rule.sides[to.index()].first()?.stored.first()?.name.parts)
+    }
+    let Some(own) = parts(&rules[number], to) else { return Vec::new() };
     let ends =
         own.iter().enumerate().filter(|(_, part)| matches!(part, Part::Index(_))).map(|(at, _)| at + 1);
     let first = |end: usize| {
-        let same = |rule: &Rule| parts(rule).is_some_and(|parts| parts.get(..end) == own.get(..end));
+        let same = |rule: &Rule| parts(rule, to).is_some_and(|parts| parts.get(..end) == own.get(..end));
         rules[..number].iter().rposition(|rule| !same(rule)).map_or(0, |at| at + 1)
     };
     ends.map(first).collect()

@@ -64,13 +64,10 @@ impl Place {
         let binding = instance.binding;
         let template = &instance.entry.stored[0].name;
         let at = |axis| instance.key.iter().find(|(a, _)| *a == axis).map_or(0, |(_, at)| *at);
-        let entries = &instance.rule.sides[binding.to().index()];
-        let scopes = scopes_of(&binding.mapping.rules, instance.number, binding.to());
         let indices = template.indices().map(|index| at(index.axis));
         let mut path: Vec<u64> =
-            scopes.iter().zip(indices).flat_map(|(scope, at)| [*scope as u64, at]).collect();
-        let entry = entries.iter().position(|entry| std::ptr::eq(entry, instance.entry)).unwrap_or(0);
-        path.extend([instance.number as u64, entry as u64]);
+            instance.scopes.iter().zip(indices).flat_map(|(scope, at)| [*scope as u64, at]).collect();
+        path.extend([instance.number as u64, instance.entry_number as u64]);
         Place { file: home.file, chunk: chunk_of(binding, home), path }
     }
 
@@ -103,11 +100,13 @@ pub(super) fn plan_tensors<'a>(
             plan_renaming(binding, options, number, &mut targets, &mut checks, diagnostics);
             continue;
         }
-        for entry in &rule.sides[binding.to().index()] {
+        let scopes = scopes_of(&binding.mapping.rules, number, binding.to());
+        for (entry_number, entry) in rule.sides[binding.to().index()].iter().enumerate() {
             for key in binding.keys(&entry.stored[0].name) {
                 if binding.holds(&rule.guard, &key) {
+                    let (key, scopes, ranks) = (&key, &scopes, &ranks);
                     let instance =
-                        Instance { binding, options, number, rule, entry, key: &key, ranks: &ranks };
+                        Instance { binding, options, number, rule, entry_number, entry, key, scopes, ranks };
                     targets.extend(instance.plan(&mut checks, diagnostics).into_iter().flatten());
                 }
             }
@@ -191,7 +190,7 @@ fn plan_renaming<'a>(
         let tensor = &binding.checkpoint.tensors()[claim.tensor];
         match first_of.entry((sorted_key(&claim.captures), &claim.captures.stars)) {
             Slot::Occupied(first) => {
-                checks.push(same_tensor(binding, first.get(), tensor, rule.span));
+                checks.push(Check::of_replicas(binding, [first.get(), tensor], rule.span));
                 continue;
             }
             Slot::Vacant(free) => {
@@ -297,32 +296,6 @@ fn plan_ties<'a>(binding: &Binding<'a>, ranks: &TargetRanks<'_, 'a>, targets: &m
     targets.extend(copies);
 }
 
-/// Two tensors of one name on two ranks, which no layout splits.
-fn same_tensor<'a>(
-    binding: &Binding<'a>,
-    first: &'a Tensor,
-    other: &'a Tensor,
-    span: grammar::Span,
-) -> Check<'a> {
-    let (left, right) = (whole(first), whole(other));
-    let files = binding.checkpoint.ranks();
-    let (one, two) = (&files[first.rank].name, &files[other.rank].name);
-    Check {
-        copy: StridedCopy {
-            target_offset: right.source_offset,
-            target_strides: right.source_strides,
-            ..left
-        },
-        dtype: first.dtype,
-        left: binding.checkpoint.bytes(first),
-        right: binding.checkpoint.bytes(other),
-        code: Code::ReplicasDiffer,
-        message: format!("`{}` is not the same on `{one}` and `{two}`", first.name),
-        span,
-        file: binding.checkpoint.file(),
-    }
-}
-
 /// The copy of a stored tensor to row-major order. Sizes were checked against memory when it was opened.
 pub(super) fn whole(tensor: &Tensor) -> StridedCopy {
     let sizes = |list: &[u64]| -> Vec<usize> {
@@ -349,7 +322,7 @@ fn plan_emitted<'a>(
             continue;
         }
         let sizes = LayoutSizes { binding, key: &key, pads: Vec::new(), part: StoredPart::Whole };
-        let holes = Captures { indices: key.clone(), stars: Vec::new(), ..Captures::default() };
+        let holes = Captures { indices: key.clone(), ..Captures::default() };
         let shape = emit.layout.shape(&sizes);
         let name = full_name(binding.mapping, binding.to(), &emit.name, &holes);
         let (Some(shape), Some(name)) = (shape, name) else {
@@ -395,7 +368,7 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
     for (number, tie_number, holes) in tied {
         let tie = &binding.mapping.ties[*tie_number];
         let alias = &binding.checkpoint.tensors()[*number];
-        let original = original_of(binding, *number, &tie.of, holes);
+        let original = original_of(binding, Some(*number), &tie.of, holes);
         let Some(original) = original else {
             // Of alternatives one is there, and its tie is checked.
             if !has_original(binding, tie.span, holes) {
@@ -421,21 +394,8 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
                     .help(crate::convert::TWO_PARAMETERS),
             );
         } else if !same_view {
-            let (left, right) = (whole(alias), whole(original));
-            checks.push(Check {
-                copy: StridedCopy {
-                    target_offset: right.source_offset,
-                    target_strides: right.source_strides,
-                    ..left
-                },
-                dtype: alias.dtype,
-                left: binding.checkpoint.bytes(alias),
-                right: binding.checkpoint.bytes(original),
-                code: Code::BrokenTie,
-                message,
-                span: tie.span,
-                file: binding.checkpoint.file(),
-            });
+            let told = (Code::BrokenTie, message);
+            checks.push(Check::of_tensors(binding, [alias, original], told, tie.span));
         }
     }
 }
@@ -443,13 +403,14 @@ fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostic
 /// Whether one of the parameters that a `tie` names, its alternatives multiplied out, is there.
 fn has_original(binding: &Binding<'_>, span: grammar::Span, holes: &Captures) -> bool {
     let ties = binding.mapping.ties.iter().filter(|t| t.span == span && t.side == binding.from);
-    ties.into_iter().any(|t| original_of(binding, usize::MAX, &t.of, holes).is_some())
+    ties.into_iter().any(|t| original_of(binding, None, &t.of, holes).is_some())
 }
 
-/// The tensor that a copy is one of: of several parts the one that the same ranks split off.
+/// The tensor that a copy is one of: of several parts the one that the same ranks split off, or where no copy is given
+/// the first.
 fn original_of<'a>(
     binding: &Binding<'a>,
-    alias: usize,
+    alias: Option<usize>,
     of: &grammar::Template,
     holes: &Captures,
 ) -> Option<&'a Tensor> {
@@ -462,16 +423,16 @@ fn original_of<'a>(
                 let Some(claimed) = binding.claims.entries.get(&claim).filter(|c| c.era == era) else {
                     continue;
                 };
-                let Some(alias) = tensors.get(alias) else { return Some(&tensors[claimed.tensor]) };
+                let Some(alias) = alias else { return Some(&tensors[claimed.tensor]) };
                 let split = split_over(stored, binding.layout(stored, &key));
                 let numbers = |tensor: usize| -> Vec<u64> {
                     let all = binding.coordinates_of(tensor);
                     split.iter().map(|rank| all[rank.index()]).collect()
                 };
-                let own = tensors.iter().position(|t| std::ptr::eq(t, alias)).map(numbers);
-                let same = |tensor: &usize| match (&tensors[*tensor].chunk, &alias.chunk) {
+                let own = numbers(alias);
+                let same = |tensor: &usize| match (&tensors[*tensor].chunk, &tensors[alias].chunk) {
                     (Some(one), Some(other)) => one.offsets == other.offsets,
-                    _ => Some(numbers(*tensor)) == own,
+                    _ => numbers(*tensor) == own,
                 };
                 return claimed.tensors().find(same).map(|tensor| &tensors[tensor]);
             }

@@ -7,17 +7,16 @@
 use serde_json::{Map, Value as Json};
 use transship_grammar as grammar;
 
-use grammar::Template;
+use grammar::{Mapping, SideId};
 
 use super::Source;
+use super::documents::PARAMETER_DTYPES;
 use super::tensors::Planned;
-use crate::DType;
-use crate::bind::Binding;
+use crate::bind::{Binding, captures, relative};
+use crate::checkpoint::{Iteration, MODEL_FILES, TRACKER};
 use crate::engine::TargetTensor;
 use crate::output::{OutputError, OutputPlan, Saved, SmallFile, TensorSpec, plan_torch};
-
-const TRACKER: &str = "latest_checkpointed_iteration.txt";
-const MODEL_FILE: &str = "model_optim_rng.pt";
+use crate::torch::dtype_name;
 
 /// The files of all ranks, with their tensors.
 pub(super) struct RankFiles<'a> {
@@ -33,27 +32,27 @@ pub(super) fn plan_rank_files<'a>(
     documents: &Map<String, Json>,
 ) -> Result<RankFiles<'a>, OutputError> {
     let iteration = documents.get("iteration").and_then(Json::as_u64);
-    let (folder, tracked) = match iteration {
-        Some(number) => (format!("iter_{number:07}"), number.to_string()),
-        None => ("release".to_owned(), "release".to_owned()),
-    };
+    let iteration = iteration.map_or(Iteration::Release, Iteration::Number);
     let (mut files, mut targets, mut sources) = (Vec::new(), Vec::new(), Vec::new());
-    let dictionaries = Dictionaries::of(binding);
+    let dictionaries = Dictionaries { mapping: binding.mapping, side: binding.to() };
     for (number, rank) in planned.files.iter().enumerate() {
         let mut root: Vec<(String, Saved)> =
             documents.iter().map(|(key, value)| (key.clone(), document(value))).collect();
         let own = planned.targets.iter().zip(&planned.homes).zip(&planned.sources);
         for ((target, _), made_of) in own.filter(|((_, home), _)| home.is_none_or(|home| home == number)) {
+            let keys = dictionaries.keys(&target.name);
             let name = format!("{rank}:{}", target.name);
             let target = TargetTensor { name, ..target.clone() };
-            let keys = dictionaries.keys(&target.name[rank.len() + 1..]);
             insert(&mut root, &keys, Saved::Tensor(TensorSpec::of(&target)));
             targets.push(target);
             sources.push(made_of.clone());
         }
-        files.push(plan_torch(&format!("{folder}/{rank}/{MODEL_FILE}"), &Saved::Dict(root))?);
+        files.push(plan_torch(
+            &format!("{}/{rank}/{}", iteration.folder(), MODEL_FILES[0]),
+            &Saved::Dict(root),
+        )?);
     }
-    let index = Some(SmallFile { name: TRACKER.to_owned(), bytes: tracked.into_bytes() });
+    let index = Some(SmallFile { name: TRACKER.to_owned(), bytes: iteration.to_string().into_bytes() });
     Ok(RankFiles { output: OutputPlan { files, index, superseded: |_| false }, targets, sources })
 }
 
@@ -74,7 +73,8 @@ fn plain(value: &Json) -> Saved {
             None => Saved::Float(number.as_f64().unwrap_or(f64::NAN)),
         },
         Json::String(text) => {
-            let dtype = text.strip_prefix("torch.").and_then(torch_dtype);
+            let name = text.strip_prefix("torch.");
+            let dtype = PARAMETER_DTYPES.into_iter().find(|dtype| Some(dtype_name(*dtype)) == name);
             dtype.map_or_else(|| Saved::Text(text.clone()), Saved::DType)
         }
         Json::Array(items) => Saved::List(items.iter().map(plain).collect()),
@@ -82,32 +82,13 @@ fn plain(value: &Json) -> Saved {
     }
 }
 
-/// The dtype that torch calls `name`.
-fn torch_dtype(name: &str) -> Option<DType> {
-    match name {
-        "float32" => Some(DType::F32),
-        "float16" => Some(DType::F16),
-        "bfloat16" => Some(DType::BF16),
-        "float64" => Some(DType::F64),
-        _ => None,
-    }
+/// Which beginnings of a side's names are dictionaries of their own.
+struct Dictionaries<'m> {
+    mapping: &'m Mapping,
+    side: SideId,
 }
 
-/// Which beginnings of names are dictionaries of their own.
-struct Dictionaries {
-    /// The side's first root and all above it.
-    roots: Vec<Template>,
-    nested: Vec<(bool, Template)>,
-    root: Template,
-}
-
-impl Dictionaries {
-    fn of(binding: &Binding<'_>) -> Dictionaries {
-        let side = binding.mapping.side(binding.to());
-        let nested = side.nested.iter().map(|template| (template.absolute, template.clone())).collect();
-        Dictionaries { roots: side.roots.clone(), nested, root: side.roots[0].clone() }
-    }
-
+impl Dictionaries<'_> {
     /// A name cut into the keys under which the tensor lies.
     fn keys(&self, name: &str) -> Vec<String> {
         let mut keys = Vec::new();
@@ -123,18 +104,10 @@ impl Dictionaries {
     }
 
     fn is_dictionary(&self, beginning: &str) -> bool {
-        let whole = |root: &Template| root.matches(beginning).is_some();
-        if self.roots.iter().any(whole) {
-            return true;
-        }
-        let below =
-            |end: usize| self.root.matches(&beginning[..end]).is_some().then(|| &beginning[end + 1..]);
-        let relative = beginning.match_indices('.').find_map(|(end, _)| below(end));
-        self.nested.iter().any(|(absolute, template)| match (absolute, relative) {
-            (true, _) => template.matches(beginning).is_some(),
-            (false, Some(relative)) => template.matches(relative).is_some(),
-            (false, None) => self.root.parts.is_empty() && template.matches(beginning).is_some(),
-        })
+        let side = self.mapping.side(self.side);
+        let stored = relative(self.mapping, self.side, beginning);
+        side.roots.iter().any(|root| root.matches(beginning).is_some())
+            || side.nested.iter().any(|nested| captures(nested, &stored).is_some())
     }
 }
 

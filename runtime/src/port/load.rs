@@ -120,12 +120,7 @@ where
 fn own_side(binding: &Binding<'_>) -> Vec<(String, Array)> {
     let mapping = binding.mapping;
     let entries = binding.claims.entries.iter().map(|((rule, entry, key), claimed)| {
-        (
-            claimed.tensor,
-            *rule,
-            *entry,
-            Captures { indices: key.clone(), stars: Vec::new(), ..Captures::default() },
-        )
+        (claimed.tensor, *rule, *entry, Captures { indices: key.clone(), ..Captures::default() })
     });
     let renamed = binding.claims.renamed.iter().map(|r| (r.tensor, r.rule, r.entry, r.captures.clone()));
     let mut claims: Vec<_> = entries.chain(renamed).collect();

@@ -34,7 +34,7 @@ pub fn specs(mapping: &Mapping, settings: &[Setting], side: SideId) -> Result<Ve
                 continue;
             }
             for key in binding.keys(&stored.name).into_iter().filter(|k| binding.holds(&rule.guard, k)) {
-                let holes = Captures { indices: key.clone(), stars: Vec::new(), ..Captures::default() };
+                let holes = Captures { indices: key.clone(), ..Captures::default() };
                 let Some(name) = stored.name.render(&holes) else { continue };
                 let layout = binding.layout(stored, &key);
                 let sizes =

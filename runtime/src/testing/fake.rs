@@ -152,13 +152,7 @@ pub(super) fn elements(array: &Array) -> Vec<f64> {
 
 fn widened(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     let count = bytes.len() / dtype.size();
-    let whole = StridedCopy {
-        shape: vec![count],
-        source_offset: 0,
-        source_strides: vec![1],
-        target_offset: 0,
-        target_strides: vec![1],
-    };
+    let whole = StridedCopy::run(count);
     let mut wide = vec![0; count * 8];
     match copy(&whole, &Convert::cast(dtype, DType::F64), bytes, &mut wide) {
         Ok(()) => wide.chunks_exact(8).map(|b| f64::from_le_bytes(fixed(b))).collect(),

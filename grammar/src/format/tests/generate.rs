@@ -269,6 +269,8 @@ fn model_expr(depth: u32) -> Text {
         cat([place(), lit("~(~"), many(inner(), "~,~", 0, 4), lit("~)")]),
         cat([place(), lit("~[~"), many(inner(), "~,~", 1, 2), lit("~]~(~"), inner(), lit("~)")]),
         cat([lit("(~"), many(inner(), "~,~", 1, 3), lit("~)")]),
+        cat([lit("(~a~:~"), inner(), lit("~|~b~:~"), inner(), lit("~)")]),
+        cat([place(), lit("~(~"), inner(), lit("~,~scale~:~"), inner(), lit("~)")]),
         cat([inner(), pick(&[" +~", " -~", " *~", " /~", " %~"]), inner()]),
     ])
 }
@@ -376,7 +378,15 @@ fn formals() -> Text {
 fn module() -> Text {
     let slot = maybe(cat([word(), maybe(lit("~?")), lit("~:~")]));
     let param = cat([slot, name(), maybe(lit("~?")), lit("~"), stored_layout(), arithmetic()]);
-    cat([lit("module "), word(), formals(), lit("~{~"), many(param, " ", 0, 3), lit("~}")])
+    cat([
+        lit("module "),
+        word(),
+        formals(),
+        maybe(cat([lit("~:~"), word()])),
+        lit("~{~"),
+        many(param, " ", 0, 3),
+        lit("~}"),
+    ])
 }
 
 fn repr() -> Text {
@@ -409,15 +419,36 @@ fn rule(body: Text) -> Text {
 }
 
 fn model() -> Text {
-    let argument = || cat([word(), maybe(cat([lit("~"), layout()]))]);
+    let argument = || {
+        let along = maybe(cat([lit("~in "), word()]));
+        cat([word(), maybe(cat([maybe(lit("~?")), lit("~"), layout(), along]))])
+    };
     let names = one_of([word(), cat([lit("(~"), many(word(), "~,~", 2, 3), lit("~)")])]);
     let binding = || cat([lit("let "), names.clone(), lit("~=~"), model_expr(2)]);
     let inner =
         cat([lit("for "), word(), lit(" in "), place(), lit("~{~"), many(binding(), " ", 0, 2), lit("~}")]);
-    let statement = one_of([binding(), binding(), inner]);
+    let unused = cat([lit("unused "), name(), lit(" because "), quoted()]);
+    let block = || cat([lit("{~"), many(binding(), " ", 0, 1), lit(" "), model_expr(1), lit("~}")]);
+    let chosen = one_of([
+        cat([lit("let x~=~if "), place(), lit("~"), block(), lit(" else "), block()]),
+        cat([
+            lit("let x~=~if "),
+            place(),
+            lit("~"),
+            block(),
+            lit(" else if a~"),
+            block(),
+            lit(" else "),
+            block(),
+        ]),
+        cat([lit("let x~=~match "), place(), lit("~{~0 =>~"), block(), lit("~_ =>~"), block(), lit("~}")]),
+        cat([lit("let x~=~sum e in "), place(), lit("[~i~] weighted w~"), block()]),
+    ]);
+    let statement = one_of([binding(), binding(), inner, unused, chosen]);
     cat([
         pick(&["model ", "fn "]),
         word(),
+        maybe(cat([lit(" over "), word()])),
         lit("~(~"),
         many(argument(), "~,~", 0, 3),
         lit("~)~->~"),

@@ -3,6 +3,9 @@
 /// A distributed checkpoint whose parts do not fit together.
 #[derive(Debug, thiserror::Error)]
 pub enum DistributedError {
+    /// The list of parts is missing.
+    #[error("its .metadata, which says where each tensor lies, is missing; fetch it into the same directory")]
+    NoMetadata,
     /// The list of parts is not what torch writes.
     #[error(
         "{place} is {what}; the file is damaged, or of a version that is not known: fetch or save it again"

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::error::DistributedError;
-use crate::pickle::{self, Node, NodeId, Pickle};
+use crate::pickle::{Node, NodeId, Pickle};
 
 /// What `.metadata` says.
 #[derive(Debug)]
@@ -35,10 +35,9 @@ pub(super) struct Item {
     pub(super) length: u64,
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Metadata, DistributedError> {
-    let pickle = pickle::read(bytes, 0).map_err(|e| wrong("the pickle", &e.to_string()))?;
-    let walk = Walk { pickle: &pickle };
-    let root = walk.pickle.root;
+pub(super) fn read(pickle: &Pickle) -> Result<Metadata, DistributedError> {
+    let walk = Walk { pickle };
+    let root = pickle.root;
     let mut metadata = Metadata { tensors: Vec::new(), items: HashMap::new() };
     for (key, value) in walk.dictionary(root, "state_dict_metadata")? {
         let name = walk.text(*key, "the name of a tensor")?;

@@ -17,9 +17,10 @@ use std::path::{Component, Path};
 
 use crate::archive::Archive;
 use crate::document::{Key, Map, Value};
+use crate::pickle;
 use crate::storage::Region;
 use crate::tensor::{Chunk, Contents, Storage, StorageId, Tensor};
-use crate::torch;
+use crate::torch::{self, TorchError};
 
 use coverage::{Extent, Fault, check_coverage};
 pub use error::DistributedError;
@@ -45,27 +46,21 @@ const OTHERS: [&str; 4] = ["optimizer.", "chained_", "rng_state", "rerun_state_m
 pub(super) fn open(path: &Path, folder: &Path) -> Result<Checkpoint, OpenError> {
     let file = folder.join(METADATA);
     let region = Region::map_path(&file).map_err(|e| OpenError::at(&file, e))?;
-    let metadata = metadata::read(region.bytes()).map_err(|e| OpenError::at(&file, e))?;
-    let mut reader = Reader { folder, files: HashMap::new(), contents: empty(), metadata: &metadata };
+    let pickle = pickle::read(region.bytes(), 0).map_err(|source| {
+        OpenError::at(&file, TorchError::Pickle { place: "the list of tensors".to_owned(), source })
+    })?;
+    let metadata = metadata::read(&pickle).map_err(|e| OpenError::at(&file, e))?;
+    let contents = Contents::empty();
+    let mut reader = Reader { folder, files: HashMap::new(), contents, metadata: &metadata };
     for (name, tensor) in &metadata.tensors {
         if !OTHERS.iter().any(|other| name.starts_with(other)) {
             let whole = Whole { name, shape: &tensor.shape };
             reader.read_tensor(&whole, &tensor.chunks)?;
         }
     }
-    let mut contents = reader.contents;
-    contents.documents = common(folder, &metadata)?;
+    reader.contents.documents = reader.common()?;
     let format = Format { kind: FormatKind::TorchDist, member: None };
-    Checkpoint::new(path, folder.display().to_string(), format, contents)
-}
-
-fn empty() -> Contents {
-    Contents {
-        tensors: Vec::new(),
-        storages: Vec::new(),
-        documents: Value::Map(Map::new()),
-        unsupported: Vec::new(),
-    }
+    Checkpoint::new(path, folder.display().to_string(), format, reader.contents)
 }
 
 /// A tensor of the metadata.
@@ -162,6 +157,25 @@ impl Reader<'_> {
         });
         Ok(())
     }
+
+    /// The plain data that all ranks share.
+    fn common(&mut self) -> Result<Value, OpenError> {
+        let path = self.folder.join(COMMON);
+        if path.is_file() {
+            let region = Region::map_path(&path).map_err(|e| OpenError::at(&path, e))?;
+            return Ok(read_saved(region, &path.display().to_string())?.documents);
+        }
+        let Some(item) = self.metadata.items.get(&(COMMON_ENTRY.to_owned(), Vec::new())) else {
+            return Ok(Value::Map(Map::new()));
+        };
+        let (file, bytes) = self.item(COMMON_ENTRY, item)?;
+        // A list of one dictionary.
+        match read_saved(bytes, &file)?.documents {
+            Value::List(mut items) if items.len() == 1 => Ok(items.swap_remove(0)),
+            Value::Map(map) => Ok(Value::Map(map)),
+            other => Ok(Value::Map([(Key::Str("common".into()), other)].into_iter().collect())),
+        }
+    }
 }
 
 /// A chunk as a tensor, or as one for each layer where the first axis is that of layers.
@@ -227,26 +241,6 @@ fn read_saved(bytes: Region, file: &str) -> Result<Contents, OpenError> {
     match torch::pickle_entries(&archive)[..] {
         [entry] => torch::read_zip(&archive, entry, file).map_err(|e| OpenError::new(file, e)),
         _ => Err(OpenError::new(file, DistributedError::NoTensor { name: "data.pkl".to_owned() })),
-    }
-}
-
-/// The plain data that all ranks share.
-fn common(folder: &Path, metadata: &Metadata) -> Result<Value, OpenError> {
-    let path = folder.join(COMMON);
-    if path.is_file() {
-        let region = Region::map_path(&path).map_err(|e| OpenError::at(&path, e))?;
-        return Ok(read_saved(region, &path.display().to_string())?.documents);
-    }
-    let Some(item) = metadata.items.get(&(COMMON_ENTRY.to_owned(), Vec::new())) else {
-        return Ok(Value::Map(Map::new()));
-    };
-    let mut reader = Reader { folder, files: HashMap::new(), contents: empty(), metadata };
-    let (file, bytes) = reader.item(COMMON_ENTRY, item)?;
-    // A list of one dictionary.
-    match read_saved(bytes, &file)?.documents {
-        Value::List(mut items) if items.len() == 1 => Ok(items.swap_remove(0)),
-        Value::Map(map) => Ok(Value::Map(map)),
-        other => Ok(Value::Map([(Key::Str("common".into()), other)].into_iter().collect())),
     }
 }
 

@@ -12,13 +12,7 @@ const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::BF16, DTy
 /// Casts contiguous bytes.
 fn cast(convert: Convert, source: &[u8]) -> Vec<u8> {
     let count = source.len() / convert.from.size();
-    let run = StridedCopy {
-        shape: vec![count],
-        source_offset: 0,
-        source_strides: vec![1],
-        target_offset: 0,
-        target_strides: vec![1],
-    };
+    let run = StridedCopy::run(count);
     let mut target = vec![0; count * convert.to.size()];
     copy(&run, &convert, source, &mut target).unwrap();
     target

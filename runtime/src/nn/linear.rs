@@ -1,0 +1,148 @@
+//! Linear layers, whose weight lies as the product wants it.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::cpu::{MatVec, Order};
+
+/// `y = x W + b`.
+///
+/// The weight is kept `[in out]` in one piece: with it a product with one row, which is what a token costs, reads
+/// memory a third faster than with `[out in]`, and products with many rows are as fast. A head that is tied to an
+/// embedding shares its `[vocab hidden]` as it is.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Tensor,
+    order: Order,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// A layer of `weight [in out]`, in one piece, and `bias [out]`.
+    ///
+    /// # Errors
+    /// Where the shapes do not go together.
+    pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Linear> {
+        Linear::ordered(weight, Order::InOut, bias)
+    }
+
+    /// A layer whose weight another shares as `[out in]`: a head tied to an embedding.
+    ///
+    /// # Errors
+    /// Where the shapes do not go together.
+    pub fn tied(weight: &Tensor, bias: Option<Tensor>) -> Result<Linear> {
+        Linear::ordered(weight, Order::OutIn, bias)
+    }
+
+    fn ordered(weight: &Tensor, order: Order, bias: Option<Tensor>) -> Result<Linear> {
+        let (outer, inner) = weight.dims2()?;
+        let outputs = if order == Order::InOut { inner } else { outer };
+        if let Some(bias) = &bias
+            && bias.dims() != [outputs]
+        {
+            bail!("a layer of {outputs} outputs has a bias of {:?}", bias.dims());
+        }
+        Ok(Linear { weight: weight.contiguous()?, order, bias })
+    }
+
+    /// The weight as it lies: `[in out]`, or `[out in]` where it is tied.
+    #[must_use]
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The bias `[out]`.
+    #[must_use]
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// `x [… in]` to `[… out]`.
+    ///
+    /// # Errors
+    /// Where the last dimension of `x` is not `in`, or the dtypes differ.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.product(x)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
+        let Some((&inputs, outer)) = x.dims().split_last() else {
+            bail!("a linear layer takes no scalar");
+        };
+        let rows: usize = outer.iter().product();
+        if rows == 1 && self.is_on_cpu() && x.dtype() == self.weight.dtype() {
+            return x.contiguous()?.apply_op2_no_bwd(&self.weight, &MatVec { order: self.order });
+        }
+        // One product of matrices whatever the batch: kernels for batches of one weight are slower.
+        let weight = if self.order == Order::InOut { self.weight.clone() } else { self.weight.t()? };
+        let mut shape = outer.to_vec();
+        shape.push(weight.dim(1)?);
+        x.contiguous()?.reshape((rows, inputs))?.matmul(&weight)?.reshape(shape)
+    }
+
+    fn is_on_cpu(&self) -> bool {
+        // Accelerate has a product with one row of its own for f32.
+        let own = !cfg!(feature = "accelerate") || self.weight.dtype() != DType::F32;
+        matches!(self.weight.device(), Device::Cpu) && MatVec::takes(self.weight.dtype()) && own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Result, Tensor};
+
+    use super::Linear;
+
+    fn counted(shape: (usize, usize)) -> Result<Tensor> {
+        let values: Vec<f32> = (0..shape.0 * shape.1).map(|i| ((i * 7) % 23) as f32 * 0.1 - 1.0).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    }
+
+    #[test]
+    fn one_row_and_many_agree_in_both_orders() -> Result<()> {
+        for (inputs, outputs) in [(5, 7), (6, 6), (40, 24)] {
+            let weight = counted((inputs, outputs))?;
+            let bias = counted((1, outputs))?.squeeze(0)?;
+            let plain = Linear::new(&weight, Some(bias.clone()))?;
+            let tied = Linear::tied(&weight.t()?.contiguous()?, Some(bias.clone()))?;
+            let x = counted((3, inputs))?;
+            let w = weight.to_vec2::<f32>()?;
+            let b = bias.to_vec1::<f32>()?;
+            for layer in [&plain, &tied] {
+                let all = layer.forward(&x.unsqueeze(0)?)?.squeeze(0)?.to_vec2::<f32>()?;
+                for (at, row) in x.to_vec2::<f32>()?.iter().enumerate() {
+                    let one =
+                        layer.forward(&x.narrow(0, at, 1)?.unsqueeze(0)?)?.flatten_all()?.to_vec1::<f32>()?;
+                    for out in 0..outputs {
+                        let expected: f32 = b[out] + (0..inputs).map(|i| row[i] * w[i][out]).sum::<f32>();
+                        assert!((all[at][out] - expected).abs() < 1e-4);
+                        assert!((one[out] - expected).abs() < 1e-4);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn inputs_in_pieces_are_taken_too() -> Result<()> {
+        let layer = Linear::new(&counted((4, 3))?, None)?;
+        let x = counted((4, 2))?.t()?;
+        let (view, copy) = (layer.forward(&x)?, layer.forward(&x.contiguous()?)?);
+        assert_eq!(view.to_vec2::<f32>()?, copy.to_vec2::<f32>()?);
+        let wide = counted((1, 8))?.narrow(1, 2, 4)?;
+        assert_eq!(layer.forward(&wide)?.to_vec2::<f32>()?, layer.forward(&wide.copy()?)?.to_vec2::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_bias_of_another_width_is_refused() -> Result<()> {
+        let error =
+            Linear::new(&counted((4, 3))?, Some(counted((1, 4))?.squeeze(0)?)).expect_err("4 is not 3");
+        assert!(error.to_string().contains("a layer of 3 outputs has a bias of [4]"), "{error}");
+        Ok(())
+    }
+}
