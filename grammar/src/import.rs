@@ -90,6 +90,21 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The names of the texts by way of which the text that a byte is in came to be imported, from the one that
+    /// imports it to the mapping. There are none for the mapping's own text.
+    pub(crate) fn importers(&self, byte: u32) -> Vec<&str> {
+        let mut names = Vec::new();
+        let mut number = self.number_at(byte);
+        // A text was added for the first import that names it, which is in a text of a lower number.
+        while let Some(import) = self.imports.iter().find(|i| number > 0 && i.found == Ok(number)) {
+            number = import.from;
+            names.push(&*self.parts()[number].name);
+        }
+        names
+    }
+}
+
 /// The number of the text, which is a further one unless there is one of its name.
 fn add(parts: &mut Vec<Part>, (name, text): Found) -> Result<usize, String> {
     if let Some(known) = parts.iter().position(|p| *p.name == *name) {

@@ -74,6 +74,9 @@ fn full(diagnostic: &Diagnostic, source: &Source, level: Level<'_>, colour: bool
     for note in &diagnostic.notes {
         group = group.element(Level::NOTE.message(note.as_str()));
     }
+    if let Some(note) = imported_by(diagnostic, source) {
+        group = group.element(Level::NOTE.message(note));
+    }
     for help in &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
@@ -81,6 +84,15 @@ fn full(diagnostic: &Diagnostic, source: &Source, level: Level<'_>, colour: bool
     let mut text = renderer.render(&[group]);
     text.push_str("\n\n");
     text
+}
+
+/// How the text that a diagnostic points into came to be part of the mapping.
+fn imported_by(diagnostic: &Diagnostic, source: &Source) -> Option<String> {
+    let at = diagnostic.primary.as_ref()?.span.start;
+    let importers: Vec<String> = source.importers(at).iter().map(|name| format!("`{name}`")).collect();
+    (!importers.is_empty()).then(|| {
+        format!("`{}` is imported by {}", source.name_at(at), importers.join(", which is imported by "))
+    })
 }
 
 fn snippet_of(part: &Part) -> Snippet<'_, Annotation<'_>> {

@@ -119,8 +119,12 @@ impl Source {
 
     /// The text that a byte is in.
     pub(crate) fn part_at(&self, byte: u32) -> &Part {
-        let after = self.parts.partition_point(|p| p.start <= byte as usize);
-        &self.parts[after.saturating_sub(1)]
+        &self.parts[self.number_at(byte)]
+    }
+
+    /// The number of the text that a byte is in, from 0 for the mapping's own.
+    pub(crate) fn number_at(&self, byte: u32) -> usize {
+        self.parts.partition_point(|p| p.start <= byte as usize).saturating_sub(1)
     }
 }
 

@@ -125,3 +125,23 @@ fn what_is_written_for_megatron_is_listed_as_megatron_lists_it_and_comes_back() 
         assert_is_model(&workplace.path("back"), model);
     }
 }
+
+#[test]
+fn a_gpt2_that_names_no_activation_has_the_one_that_hugging_face_takes() {
+    let folder = data("megatron/expected_hf/gpt2");
+    let mut config = read_json(&folder.join("config.json"));
+    config.as_object_mut().expect("an object").remove("activation_function").expect("it names one");
+    for side in ["megatron", "mcore"] {
+        let workplace = Workplace::new();
+        let model = std::fs::read(folder.join("model.safetensors")).expect("a model");
+        workplace.put("gpt2/model.safetensors", model);
+        workplace.put("gpt2/config.json", config.to_string());
+        convert(&workplace, &["@gpt2", "@ranks", "--to", side, "--tp", "2"]);
+        convert(&workplace, &["@ranks", "@back"]);
+        assert_eq!(
+            read_json(&workplace.path("back/config.json"))["activation_function"],
+            "gelu_new",
+            "{side}"
+        );
+    }
+}
