@@ -456,9 +456,8 @@ impl<'p, 'm> Body<'p, 'm> {
                 ends.join(" and ")
             }
         };
-        let line = statements.first().map(|s| span_of(s).start).unwrap_or(model.span.start);
-        let line = mapping.source.position(line).0;
-        let docs = format!("{} to `{to}`; {}:{line}.", shapes.join(", "), mapping.source.name());
+        let line = docs::line(mapping, statements.first().map_or(model.span, span_of));
+        let docs = format!("{} to `{to}`; {line}.", shapes.join(", "));
         let Body { borrowed, changes, reads_offset, reads_seq, .. } = inner;
         for one in &borrowed {
             let (name, ty) = (&one.ident, &one.ty);

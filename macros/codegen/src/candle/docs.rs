@@ -1,7 +1,7 @@
 //! Docs of generated code: shapes as axes, and the lines of the mapping.
 
-use transship_grammar::Mapping;
 use transship_grammar::model::{Dim, Model, ParameterId, ScopeId, Tensor};
+use transship_grammar::{Mapping, Span};
 
 use super::scalar;
 
@@ -14,17 +14,22 @@ pub(super) fn shape(mapping: &Mapping, model: &Model, ty: &Tensor) -> String {
     format!("[{}]", scalar::display(mapping, &extent, &ty.dims))
 }
 
+/// `gpt2.mapping:12`.
+pub(super) fn line(mapping: &Mapping, span: Span) -> String {
+    let source = &mapping.source;
+    format!("{}:{}", source.name_at(span.start), source.position(span.start).0)
+}
+
 /// The layout that a weight is loaded in, and the lines that say how it is stored.
 pub(super) fn weight(mapping: &Mapping, model: &Model, parameter: ParameterId) -> String {
     let layout = mapping.display_layout(&model.kernel_layout(parameter));
-    let mut lines: Vec<usize> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     for source in &model.parameter(parameter).sources {
-        let line = mapping.source.position(mapping.rules[source.rule].span.start).0;
+        let line = line(mapping, mapping.rules[source.rule].span);
         if !lines.contains(&line) {
             lines.push(line);
         }
     }
-    let lines: Vec<String> = lines.iter().map(|line| format!("{}:{line}", mapping.source.name())).collect();
     format!("`{layout}`, {}.", lines.join(" and "))
 }
 

@@ -38,14 +38,11 @@ fn emit_struct(
 ) -> TokenStream {
     let (mapping, model) = (parts.mapping, parts.model);
     let name = &part.name;
-    let line = |span: transship_grammar::Span| {
-        format!("{}:{}", mapping.source.name(), mapping.source.position(span.start).0)
-    };
     let docs = match root {
-        Some(_) => format!("The model `{}`; {}.", model.name, line(model.span)),
+        Some(_) => format!("The model `{}`; {}.", model.name, docs::line(mapping, model.span)),
         None => {
             let scope = docs::scope(mapping, model, part.scope);
-            format!("`{scope}`; {}.", line(model.scope(part.scope).span))
+            format!("`{scope}`; {}.", docs::line(mapping, model.scope(part.scope).span))
         }
     };
     let children = part.children.iter().map(|(field, child)| {
