@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::sharded::MAX_DIMENSIONS;
 use super::error::DistributedError;
 use crate::pickle::{Node, NodeId, Pickle};
 
@@ -17,6 +18,8 @@ pub(super) struct Metadata {
 #[derive(Debug)]
 pub(super) struct StoredTensor {
     pub(super) shape: Vec<u64>,
+    /// torch's name of the element type, `float32`, where it is stated.
+    pub(super) dtype: Option<String>,
     pub(super) chunks: Vec<StoredChunk>,
 }
 
@@ -33,6 +36,8 @@ pub(super) struct Item {
     pub(super) path: String,
     pub(super) offset: u64,
     pub(super) length: u64,
+    /// Whether they are compressed, or changed otherwise.
+    pub(super) transformed: bool,
 }
 
 pub(super) fn read(pickle: &Pickle) -> Result<Metadata, DistributedError> {
@@ -47,9 +52,10 @@ pub(super) fn read(pickle: &Pickle) -> Result<Metadata, DistributedError> {
             continue;
         };
         let shape = walk.sizes(size, &name)?;
+        let dtype = walk.dtype(*value);
         let listed = walk.pickle.sequence(chunks).ok_or_else(|| wrong(&name, "without a list of chunks"))?;
         let chunks = listed.iter().map(|chunk| walk.chunk(*chunk, &name)).collect::<Result<_, _>>()?;
-        metadata.tensors.push((name, StoredTensor { shape, chunks }));
+        metadata.tensors.push((name, StoredTensor { shape, dtype, chunks }));
     }
     for (key, value) in walk.dictionary(root, "storage_data")? {
         let name = walk.attribute(*key, "fqn").ok_or_else(|| wrong("storage_data", "without names"))?;
@@ -60,8 +66,13 @@ pub(super) fn read(pickle: &Pickle) -> Result<Metadata, DistributedError> {
         };
         let part = |field: &str| walk.attribute(*value, field).ok_or_else(|| wrong(&name, "without a place"));
         let path = walk.text(part("relative_path")?, &name)?;
+        let transforms = walk.attribute(*value, "transform_descriptors");
+        let transformed = transforms.is_some_and(|id| {
+            !matches!(walk.pickle.node(id), Node::None)
+                && walk.pickle.sequence(id).is_none_or(|list| !list.is_empty())
+        });
         let (offset, length) = (walk.number(part("offset")?, &name)?, walk.number(part("length")?, &name)?);
-        metadata.items.insert((name, offsets), Item { path, offset, length });
+        metadata.items.insert((name, offsets), Item { path, offset, length, transformed });
     }
     Ok(metadata)
 }
@@ -95,6 +106,15 @@ impl Walk<'_> {
         }
     }
 
+    /// The element type in the `TensorProperties` of a tensor, which pickle themselves as a tuple.
+    fn dtype(&self, tensor: NodeId) -> Option<String> {
+        let Node::Instance(properties) = self.pickle.node(self.attribute(tensor, "properties")?) else {
+            return None;
+        };
+        let first = *self.pickle.sequence(*properties.states.last()?)?.first()?;
+        self.pickle.global(first)?.strip_prefix("torch.").map(str::to_owned)
+    }
+
     fn text(&self, id: NodeId, place: &str) -> Result<String, DistributedError> {
         self.pickle.text(id).map(str::to_owned).ok_or_else(|| wrong(place, "no text"))
     }
@@ -114,6 +134,9 @@ impl Walk<'_> {
             }
         });
         let items = items.ok_or_else(|| wrong(place, "without a shape"))?;
+        if items.len() > MAX_DIMENSIONS {
+            return Err(wrong(place, "with more dimensions than a tensor can have"));
+        }
         items.iter().map(|item| self.number(*item, place)).collect()
     }
 
