@@ -253,9 +253,11 @@ fn directories_without_one_checkpoint_say_why() {
         refusal(&[("__0_0.distcp", "")]),
         "its .metadata, which says where each tensor lies, is missing; fetch it into the same directory"
     );
-    assert!(
-        refusal(&[("metadata.json", "{}"), ("w/.zarray", "{}")])
-            .starts_with("a zarr checkpoint is not supported")
+    assert_eq!(
+        refusal(&[("w/zarr.json", "{}"), ("metadata.json", r#"{"sharded_backend": "zarr"}"#)]),
+        "`w` has version 3 of zarr; read are arrays of zarr's version 2 of little-endian numbers, without compressor and filters, in order \
+         C, as Megatron-LM writes them: load the array with zarr and save it that way, or save the checkpoint with \
+         --ckpt-format torch_dist"
     );
 }
 
@@ -403,4 +405,19 @@ fn text_in_documents_is_kept() {
     let checkpoint = Checkpoint::open(&path).expect("a good file");
     assert_eq!(checkpoint.lookup("name").and_then(Value::as_str), Some("é"));
     assert!(checkpoint.tensors().is_empty());
+}
+
+#[test]
+fn distributed_checkpoints_of_other_programs_have_no_plain_data() {
+    let folder = Folder::new();
+    let from = support::data("megatron/mcore-gpt2-tp2-torch_dist/ckpt/iter_0000101");
+    for name in [".metadata", "__0_0.distcp", "__0_1.distcp", "__1_0.distcp", "__1_1.distcp"] {
+        folder.write(name, std::fs::read(from.join(name)).expect("a file of the test data"));
+    }
+    let checkpoint = Checkpoint::open(folder.path()).expect("a good directory");
+    assert_eq!(checkpoint.documents().as_map().map(transship::Map::len), Some(0));
+    assert_eq!(checkpoint.format().to_string(), "torch distributed checkpoint");
+    folder.write("metadata.json", "{}");
+    let error = Checkpoint::open(folder.path()).expect_err("Megatron-Core's have").to_string();
+    assert!(error.contains("common.pt: it is missing"), "{error}");
 }

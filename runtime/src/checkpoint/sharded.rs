@@ -116,17 +116,19 @@ pub(super) fn add(contents: &mut Contents, piece: Piece<'_>) -> Result<(), OpenE
     Ok(())
 }
 
-/// The plain data in `common.pt`; `None` where nothing says that there is such a file.
-pub(super) fn common(folder: &Path) -> Result<Option<Value>, OpenError> {
+/// The plain data in `common.pt`.
+pub(super) fn common(folder: &Path) -> Result<Value, OpenError> {
     let path = folder.join(COMMON);
-    if path.is_file() {
-        let region = Region::map_path(&path).map_err(|e| OpenError::at(&path, e))?;
-        return Ok(Some(read_saved(region, &path.display().to_string())?.documents));
-    }
-    if folder.join(BACKEND).is_file() {
+    if !path.is_file() {
         return Err(OpenError::at(&path, DistributedError::NoCommon));
     }
-    Ok(None)
+    let region = Region::map_path(&path).map_err(|e| OpenError::at(&path, e))?;
+    Ok(read_saved(region, &path.display().to_string())?.documents)
+}
+
+/// Whether the directory says that Megatron-Core wrote it, which keeps plain data beside the tensors.
+pub(super) fn is_megatron(folder: &Path) -> bool {
+    folder.join(BACKEND).is_file() || folder.join(COMMON).is_file()
 }
 
 /// Reads bytes that `torch.save` wrote.

@@ -8,7 +8,7 @@ pub enum DistributedError {
     NoMetadata,
     /// The list of parts is not what torch writes.
     #[error(
-        "{place} is {what}; the file is damaged, or of a version that is not known: fetch or save it again"
+        "`{place}` is {what}; the file is damaged, or of a version that is not known: fetch or save it again"
     )]
     Metadata {
         /// Which part of it.

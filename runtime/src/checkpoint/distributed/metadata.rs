@@ -45,7 +45,7 @@ pub(super) fn read(pickle: &Pickle) -> Result<Metadata, DistributedError> {
     let root = pickle.root;
     let mut metadata = Metadata { tensors: Vec::new(), items: HashMap::new() };
     for (key, value) in walk.dictionary(root, "state_dict_metadata")? {
-        let name = walk.text(*key, "the name of a tensor")?;
+        let name = walk.text(*key, "state_dict_metadata")?;
         // Byte objects have neither size nor chunks.
         let (Some(size), Some(chunks)) = (walk.attribute(*value, "size"), walk.attribute(*value, "chunks"))
         else {
@@ -53,18 +53,21 @@ pub(super) fn read(pickle: &Pickle) -> Result<Metadata, DistributedError> {
         };
         let shape = walk.sizes(size, &name)?;
         let dtype = walk.dtype(*value);
-        let listed = walk.pickle.sequence(chunks).ok_or_else(|| wrong(&name, "without a list of chunks"))?;
+        let listed =
+            walk.pickle.sequence(chunks).ok_or_else(|| wrong(&name, "stated without a list of chunks"))?;
         let chunks = listed.iter().map(|chunk| walk.chunk(*chunk, &name)).collect::<Result<_, _>>()?;
         metadata.tensors.push((name, StoredTensor { shape, dtype, chunks }));
     }
     for (key, value) in walk.dictionary(root, "storage_data")? {
-        let name = walk.attribute(*key, "fqn").ok_or_else(|| wrong("storage_data", "without names"))?;
-        let name = walk.text(name, "the name in storage_data")?;
+        let name =
+            walk.attribute(*key, "fqn").ok_or_else(|| wrong("storage_data", "stated without names"))?;
+        let name = walk.text(name, "storage_data")?;
         let offsets = match walk.attribute(*key, "offset").map(|id| (id, walk.pickle.node(id))) {
             None | Some((_, Node::None)) => Vec::new(),
             Some((id, _)) => walk.sizes(id, &name)?,
         };
-        let part = |field: &str| walk.attribute(*value, field).ok_or_else(|| wrong(&name, "without a place"));
+        let part =
+            |field: &str| walk.attribute(*value, field).ok_or_else(|| wrong(&name, "stated without a place"));
         let path = walk.text(part("relative_path")?, &name)?;
         let transforms = walk.attribute(*value, "transform_descriptors");
         let transformed = transforms.is_some_and(|id| {
@@ -116,12 +119,15 @@ impl Walk<'_> {
     }
 
     fn text(&self, id: NodeId, place: &str) -> Result<String, DistributedError> {
-        self.pickle.text(id).map(str::to_owned).ok_or_else(|| wrong(place, "no text"))
+        self.pickle
+            .text(id)
+            .map(str::to_owned)
+            .ok_or_else(|| wrong(place, "stated with something else than text"))
     }
 
     fn number(&self, id: NodeId, place: &str) -> Result<u64, DistributedError> {
         let number = self.pickle.int(id).and_then(|number| u64::try_from(number).ok());
-        number.ok_or_else(|| wrong(place, "no size"))
+        number.ok_or_else(|| wrong(place, "stated with something else than a size"))
     }
 
     /// A `torch.Size`, which is made by a call with a tuple, or a tuple or list itself.
@@ -133,16 +139,16 @@ impl Walk<'_> {
                 [only, ..] => self.pickle.sequence(*only),
             }
         });
-        let items = items.ok_or_else(|| wrong(place, "without a shape"))?;
+        let items = items.ok_or_else(|| wrong(place, "stated without a shape"))?;
         if items.len() > MAX_DIMENSIONS {
-            return Err(wrong(place, "with more dimensions than a tensor can have"));
+            return Err(wrong(place, "stated with more dimensions than a tensor can have"));
         }
         items.iter().map(|item| self.number(*item, place)).collect()
     }
 
     fn chunk(&self, id: NodeId, name: &str) -> Result<StoredChunk, DistributedError> {
         let part = |field: &str| {
-            self.attribute(id, field).ok_or_else(|| wrong(name, "with a chunk without a place"))
+            self.attribute(id, field).ok_or_else(|| wrong(name, "stated with a chunk without a place"))
         };
         Ok(StoredChunk {
             offsets: self.sizes(part("offsets")?, name)?,

@@ -25,7 +25,7 @@ use metadata::{Item, Metadata, StoredChunk, StoredTensor};
 use super::Checkpoint;
 use super::error::OpenError;
 use super::format::{Format, FormatKind};
-use super::sharded::{Piece, Whole, add, common, is_parameter, read_saved};
+use super::sharded::{Piece, Whole, add, common, is_megatron, is_parameter, read_saved};
 
 /// The list of parts.
 pub(super) const METADATA: &str = ".metadata";
@@ -122,7 +122,11 @@ impl Reader<'_> {
         let differs = |found: String, expected: String| {
             wrong(DistributedError::Differs { name: whole.name.to_owned(), found, expected })
         };
+        let stated = stored.dtype.as_deref().and_then(torch::dtype_of);
         if let [unsupported] = &read.unsupported[..] {
+            if let Some(stated) = stated {
+                return Err(differs(unsupported.dtype.clone(), stated.to_string()));
+            }
             let name = format!("model.{}", whole.name);
             if self.contents.unsupported.last().is_none_or(|last| last.name != name) {
                 let (dtype, shape) = (unsupported.dtype.clone(), whole.shape.to_vec());
@@ -137,10 +141,8 @@ impl Reader<'_> {
         if tensor.shape != chunk.sizes {
             return Err(differs(format!("{:?}", tensor.shape), format!("{:?}", chunk.sizes)));
         }
-        if let Some(dtype) = stored.dtype.as_deref().and_then(torch::dtype_of)
-            && dtype != tensor.dtype
-        {
-            return Err(differs(tensor.dtype.to_string(), dtype.to_string()));
+        if let Some(stated) = stated.filter(|stated| *stated != tensor.dtype) {
+            return Err(differs(tensor.dtype.to_string(), stated.to_string()));
         }
         let region = read.storages.into_iter().nth(tensor.storage.index()).map(|s| s.region);
         let region = region.unwrap_or_else(|| Region::owned(Vec::new()));
@@ -150,7 +152,8 @@ impl Reader<'_> {
     /// The plain data that all ranks share.
     fn documents(&mut self) -> Result<Value, OpenError> {
         let Some(item) = self.metadata.items.get(&(COMMON_ENTRY.to_owned(), Vec::new())) else {
-            return Ok(common(self.folder)?.unwrap_or_else(|| Value::Map(Map::new())));
+            // Programs other than Megatron-LM may have no plain data.
+            return if is_megatron(self.folder) { common(self.folder) } else { Ok(Value::Map(Map::new())) };
         };
         let (file, bytes) = self.item(COMMON_ENTRY, item)?;
         // A list of one dictionary.

@@ -140,7 +140,7 @@ impl Entries<'_> {
 
     /// NumPy's little-endian types, and those that are not NumPy's, which Megatron-LM and tensorstore write by name.
     fn dtype(&self) -> Result<DType, ZarrError> {
-        let Some(stated) = self.json.get("dtype") else {
+        let Some(stated) = self.json.get("dtype").filter(|dtype| !dtype.is_null()) else {
             return Err(self.wrong("dtype", "an element type".to_owned()));
         };
         Ok(match stated.as_str() {

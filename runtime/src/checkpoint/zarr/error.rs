@@ -19,8 +19,8 @@ pub enum ZarrError {
     },
     /// An array that is stored in a way that is not read.
     #[error(
-        "`{name}` has {what}; read are arrays of zarr's version 2 without compressor and filters, in order C, as Megatron-LM writes \
-         them: load the array with zarr and save it that way, or save the checkpoint with --ckpt-format torch_dist"
+        "`{name}` has {what}; read are arrays of zarr's version 2 of little-endian numbers, without compressor and filters, in order C, as \
+         Megatron-LM writes them: load the array with zarr and save it that way, or save the checkpoint with --ckpt-format torch_dist"
     )]
     Unread {
         /// The tensor.

@@ -9,7 +9,6 @@ mod error;
 
 use std::path::Path;
 
-use crate::document::{Map, Value};
 use crate::storage::Region;
 use crate::tensor::{Contents, StorageId, Tensor, contiguous_strides};
 
@@ -40,7 +39,7 @@ pub(super) fn open(path: &Path, folder: &Path) -> Result<Checkpoint, OpenError> 
             read_directory(&place, name, &mut contents)?;
         }
     }
-    contents.documents = common(folder)?.unwrap_or_else(|| Value::Map(Map::new()));
+    contents.documents = common(folder)?;
     let format = Format { kind: FormatKind::Zarr, member: None };
     Checkpoint::new(path, folder.display().to_string(), format, contents)
 }
@@ -64,12 +63,12 @@ fn read_directory(folder: &Path, name: &str, contents: &mut Contents) -> Result<
     let description = folder.join(ARRAY);
     let json = read_json(&description)?;
     let array = ZarrArray::read(&json, name).map_err(|e| OpenError::at(&description, e))?;
+    let whole = Whole { name, shape: &array.shape };
+    whole.check().map_err(|e| OpenError::at(&description, e))?;
     if let Some(stray) = files.iter().find(|file| place(file).is_some() && !array.has_chunk(file)) {
         let (shape, chunks) = (array.shape.clone(), array.chunks.clone());
         return Err(wrong(ZarrError::Stray { name: name.to_owned(), chunk: stray.clone(), shape, chunks }));
     }
-    let whole = Whole { name, shape: &array.shape };
-    whole.check().map_err(|e| OpenError::at(&description, e))?;
     array.each_chunk(|at| read_chunk(folder, &whole, &array, at, contents))
 }
 
