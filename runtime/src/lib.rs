@@ -28,7 +28,7 @@ pub use array::{Array, ArrayError};
 pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, side_marks};
 pub use checkpoint::{
     Checkpoint, DistributedError, Format, FormatKind, Iteration, IterationError, OpenCause, OpenError,
-    OpenOptions, RankFile,
+    OpenOptions, RankFile, ZarrError,
 };
 pub use convert::{ConvertError, ConvertOptions, convert};
 pub use document::{Key, Map, Object, Value};

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod command;
 mod convert;
+mod distributed;
 mod downstream;
 mod expand;
 mod imports;
