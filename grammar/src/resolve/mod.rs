@@ -4,6 +4,7 @@
 mod config;
 mod expr;
 mod layout;
+mod model;
 mod name;
 mod rule;
 mod scope;
@@ -33,6 +34,7 @@ pub(crate) fn resolve(
     resolver.check_layout_names();
     let scope = scope::Scope::top();
     resolver.resolve_items(&file.items, &scope);
+    resolver.resolve_models();
     resolver.report_unused();
     resolver.mapping
 }
@@ -44,6 +46,11 @@ struct Resolver<'a> {
     modules: BTreeMap<&'a str, &'a ast::ModuleDecl>,
     reprs: BTreeMap<&'a str, &'a ast::ReprDecl>,
     layouts: BTreeMap<&'a str, &'a ast::LayoutDef>,
+    /// `model` blocks, in order.
+    models: Vec<&'a ast::ModelDecl>,
+    functions: BTreeMap<&'a str, &'a ast::ModelDecl>,
+    /// The parameters of each side, in the order of the rules.
+    places: [Vec<rule::Place<'a>>; 2],
     /// Where each config value, index, module and layout is declared.
     declared: HashMap<(Space, String), Span>,
     used: HashMap<(Space, String), Span>,
@@ -133,6 +140,9 @@ impl<'a> Resolver<'a> {
             modules: BTreeMap::new(),
             reprs: BTreeMap::new(),
             layouts: BTreeMap::new(),
+            models: Vec::new(),
+            functions: BTreeMap::new(),
+            places: [Vec::new(), Vec::new()],
             declared: HashMap::new(),
             used: HashMap::new(),
             axes_by_name: HashMap::new(),
@@ -169,6 +179,7 @@ impl<'a> Resolver<'a> {
                 Item::Module(module) => {
                     self.declare_name(Space::Module, &module.name);
                     self.check_formals(&module.formals);
+                    self.check_kind(module);
                     self.modules.insert(&module.name.text, module);
                 }
                 Item::Repr(repr) => {
@@ -182,7 +193,14 @@ impl<'a> Resolver<'a> {
                     self.declare_name(Space::Layout, &layout.name);
                     self.layouts.insert(&layout.name.text, layout);
                 }
-                Item::Model(model) => self.declare_name(Space::Model, &model.name),
+                Item::Model(model) => {
+                    self.declare_name(Space::Model, &model.name);
+                    if model.function {
+                        self.functions.insert(&model.name.text, model);
+                    } else {
+                        self.models.push(model);
+                    }
+                }
                 Item::Rule(rule) => self.declare_items(rule.body.as_deref().unwrap_or_default()),
                 Item::When(when) => {
                     self.declare_items(&when.then);
@@ -419,7 +437,11 @@ impl<'a> Resolver<'a> {
         let mut unused: Vec<(Space, String, Span)> = self
             .declared
             .iter()
-            .filter(|((space, _), _)| matches!(space, Space::Module | Space::Layout))
+            .filter(|((space, name), _)| match space {
+                Space::Module | Space::Layout => true,
+                Space::Model => self.functions.contains_key(name.as_str()),
+                Space::Config | Space::Side => false,
+            })
             .filter(|(key, _)| !self.used.contains_key(*key))
             // A library declares what some of those that import it use.
             .filter(|(_, span)| span.range().end <= self.source.text().len())
@@ -427,14 +449,18 @@ impl<'a> Resolver<'a> {
             .collect();
         unused.sort_by_key(|(_, _, span)| span.start);
         for (space, name, span) in unused {
+            let (noun, user) = match space {
+                Space::Model => ("function", "model"),
+                other => (other.noun(), "rule"),
+            };
             self.error(
                 Diagnostic::warning(
                     Code::Unused,
                     span,
-                    format!("the {} `{name}` is never used", space.noun()),
+                    format!("the {noun} `{name}` is never used"),
                     "declared here",
                 )
-                .help("use it in a rule, or remove it"),
+                .help(format!("use it in a {user}, or remove it")),
             );
         }
     }
