@@ -1,6 +1,7 @@
 //! A conversion planned whole: each target tensor with where its elements come from, and every file with its
 //! size. No tensor data is read for it.
 
+mod carried;
 mod documents;
 mod padding;
 mod pair;
