@@ -15,5 +15,6 @@ mod port_model;
 mod prose;
 mod random_layouts;
 mod ranks;
+mod resplit;
 mod testing;
 mod ui;
