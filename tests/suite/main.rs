@@ -6,6 +6,7 @@ mod cli;
 mod command;
 mod convert;
 mod downstream;
+mod drifted;
 mod expand;
 mod imports;
 mod mappings;

@@ -3,6 +3,7 @@
 
 mod model;
 mod parameter;
+mod reference;
 mod split;
 
 use std::path::Path;
@@ -29,8 +30,11 @@ fn convert(workplace: &Workplace, model: &Model, args: &[&str], split: Option<&S
     assert_eq!(done.code, 0, "{words:?} of {model:?}\n{}{}", done.out, done.err);
 }
 
-/// Name, dtype, shape and elements of each parameter, rank by rank in the order of its file.
-fn listed(directory: &Path) -> Vec<(String, String, String, Vec<u64>, Vec<u8>)> {
+/// A parameter: its rank, name, dtype, shape and elements.
+type Listed = (String, String, String, Vec<u64>, Vec<u8>);
+
+/// All parameters, rank by rank in the order of the files.
+fn listed(directory: &Path) -> Vec<Listed> {
     let checkpoint = Checkpoint::open(directory).unwrap_or_else(|e| panic!("{e}"));
     let rank = |number: usize| checkpoint.ranks()[number].name.clone();
     let one = |t: &transship::Tensor| {
