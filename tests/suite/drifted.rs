@@ -31,7 +31,7 @@ config {
 
 table [(rows: vocab | pad: _)@tp hidden]  <=>  words [hidden rows:vocab]  fill mean
 first [hidden]                            <=>  one   [hidden]  replicas first
-mean  [hidden square:hidden]              <=>  two   [square:hidden hidden]  replicas mean
+mean  [out:hidden in:hidden]              <=>  two   [in:hidden out:hidden]  replicas mean
 sum   [hidden]                            <=>  three [hidden]  replicas sum
 ";
 
@@ -53,9 +53,10 @@ fn workplace() -> Workplace {
 fn numbers(checkpoint: &Checkpoint, tensor: &Tensor) -> Vec<f64> {
     let bytes = checkpoint.array(tensor).bytes().expect("small").into_owned();
     match tensor.dtype {
-        transship::DType::F32 => {
-            bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().expect("four")))).collect()
-        }
+        transship::DType::F32 => bytes
+            .chunks_exact(4)
+            .map(|b| f64::from(f32::from_le_bytes(b.try_into().expect("four"))))
+            .collect(),
         transship::DType::F16 => {
             bytes.chunks_exact(2).map(|b| f64::from(f16::from_le_bytes(b.try_into().expect("two")))).collect()
         }
@@ -86,8 +87,12 @@ fn replicas_that_drifted_apart_become_the_first_their_mean_and_their_sum() {
             for _ in 0..rank * 4 {
                 file.tensor(dtype, &[1]);
             }
-            let shapes: [(&str, &[usize]); 4] =
-                [("table", &[4, HIDDEN]), ("first", &[HIDDEN]), ("mean", &[HIDDEN, HIDDEN]), ("sum", &[HIDDEN])];
+            let shapes: [(&str, &[usize]); 4] = [
+                ("table", &[4, HIDDEN]),
+                ("first", &[HIDDEN]),
+                ("mean", &[HIDDEN, HIDDEN]),
+                ("sum", &[HIDDEN]),
+            ];
             let model = shapes.map(|(name, shape)| (name.to_owned(), file.tensor(dtype, shape)));
             let args = [("tensor_model_parallel_size", 3), ("vocab", 12), ("hidden", 3)];
             let args = args.map(|(name, value)| (name.to_owned(), Py::Int(value)));

@@ -11,8 +11,8 @@ use grammar::{
     Template,
 };
 
-use super::{BindOptions, Binding};
 use super::names::{captures, relative};
+use super::{BindOptions, Binding};
 use crate::FormatKind;
 use crate::checkpoint::RankFile;
 use crate::document::Value as Document;

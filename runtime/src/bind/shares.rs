@@ -40,7 +40,8 @@ impl Binding<'_> {
     fn set_shares(&mut self, rank: RankId, blocks: &[u64], stated: bool) -> Result<(), Box<Diagnostic>> {
         let Some((_, axes)) = self.distributed_over(rank) else {
             let name = &self.mapping.ranks[rank.index()].name;
-            let message = format!("no index is distributed over `{name}`, so its ranks hold no blocks of one");
+            let message =
+                format!("no index is distributed over `{name}`, so its ranks hold no blocks of one");
             let help = "leave the blocks out; what is split in memory is split evenly";
             return Err(Box::new(Diagnostic::without_place(Code::UnknownSetting, message).help(help)));
         };
@@ -48,6 +49,12 @@ impl Binding<'_> {
         let (others, given) = (self.ranks.product(&others), blocks.len() as u64);
         if !stated && given > 0 && given.is_multiple_of(others) {
             self.ranks.counts[rank.index()] = given / others;
+        }
+        if !stated && !given.is_multiple_of(others) {
+            let name = &self.mapping.ranks[rank.index()].name;
+            let message = format!("{given} blocks are given, but each `{name}` rank holds {others}");
+            let help = format!("give {others} numbers for each rank, in the order of the model");
+            return Err(Box::new(Diagnostic::without_place(Code::UnevenRanks, message).help(help)));
         }
         let wanted = self.ranks.product(&axes);
         if given != wanted {
@@ -63,8 +70,8 @@ impl Binding<'_> {
     /// `2 x 3 ranks of `vpp` and `pp``.
     fn counted(&self, axes: &[RankId]) -> String {
         let several = axes.iter().filter(|axis| axes.len() == 1 || self.ranks.count(**axis) > 1);
-        let named =
-            several.map(|axis| format!("{} `{}`", self.ranks.count(*axis), self.mapping.ranks[axis.index()].name));
+        let named = several
+            .map(|axis| format!("{} `{}`", self.ranks.count(*axis), self.mapping.ranks[axis.index()].name));
         let all = named.collect::<Vec<_>>().join(" x ");
         if all.is_empty() { "1 rank".to_owned() } else { format!("{all} ranks") }
     }

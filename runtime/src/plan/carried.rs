@@ -20,7 +20,9 @@ pub(super) fn carried_documents(binding: &Binding<'_>, notes: &mut Vec<String>) 
     for document in declared {
         let Some(value) = binding.checkpoint.lookup(&document.name) else { continue };
         let kept = match value {
-            Value::Object(object) => Some(Json::Object(entries(&object.attributes, &document.name, &mut left))),
+            Value::Object(object) => {
+                Some(Json::Object(entries(&object.attributes, &document.name, &mut left)))
+            }
             Value::Map(map) => Some(Json::Object(entries(map, &document.name, &mut left))),
             other => plain(other),
         };

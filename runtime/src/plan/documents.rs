@@ -8,8 +8,8 @@ use grammar::{
 };
 use serde_json::{Map, Value as Json};
 
-use crate::DType;
 use super::carried::carried_documents;
+use crate::DType;
 use crate::bind::{Binding, Scope, is_in_roots};
 use crate::output::SmallFile;
 use crate::torch::dtype_name;
@@ -84,7 +84,7 @@ fn uneven_blocks(binding: &Binding<'_>, documents: &Documents) -> Vec<String> {
         let said: Vec<String> = said.collect();
         let told = match said.is_empty() {
             true => format!("no argument of `{}` says so", binding.mapping.side(to).name),
-            false => format!("what loads them must be started so: {}", said.join(", ")),
+            false => format!("what loads them needs the same arguments: {}", said.join(", ")),
         };
         Some(format!("`{name}` ranks hold {list} of `{axis}`; {told}"))
     });

@@ -3,11 +3,15 @@
 
 mod carried;
 mod documents;
+mod found;
+mod notes;
 mod padding;
 mod pair;
 mod pieces;
 mod ranks;
+mod replicas;
 mod tensors;
+mod ties;
 mod torch;
 
 use std::collections::BTreeMap;

@@ -109,7 +109,7 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
         }
         let (mut start, mut len) = (0, to.saturating_sub(from));
         if let Some(shares) = self.binding.ranks.shares_over(&index.ranks) {
-            return self.share_of(index, shares, at - from, len).map_err(Box::new);
+            return self.share_of(index, shares, at - from, len);
         }
         let mut numbers = Vec::new();
         for rank in &index.ranks {
@@ -127,15 +127,21 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
     }
 
     /// The same where each block has a size of its own.
-    fn share_of(&self, index: &IndexPart, shares: &[u64], at: u64, len: u64) -> Result<Block, Diagnostic> {
-        let given = shares.iter().fold(0u64, |sum, share| sum.saturating_add(*share));
+    fn share_of(
+        &self,
+        index: &IndexPart,
+        shares: &[u64],
+        at: u64,
+        len: u64,
+    ) -> Result<Block, Box<Diagnostic>> {
+        let given: u128 = shares.iter().map(|share| u128::from(*share)).sum();
         let wanted = self.binding.ranks.product(&index.ranks);
         let name = &self.binding.mapping.axis(index.axis).name;
-        if given != len || shares.len() as u64 != wanted {
+        if given != u128::from(len) || shares.len() as u64 != wanted {
             let list = shares.iter().map(u64::to_string).collect::<Vec<_>>().join(" + ");
             let message = format!("the ranks are given {list} = {given} of `{name}`, but there are {len}");
             let help = format!("give {wanted} numbers that make {len} together");
-            return Err(Diagnostic::without_place(Code::UnevenRanks, message).help(help));
+            return Err(Box::new(Diagnostic::without_place(Code::UnevenRanks, message).help(help)));
         }
         let (mut start, mut block) = (0u64, 0u64);
         for share in shares {

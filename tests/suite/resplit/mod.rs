@@ -78,7 +78,10 @@ fn check_case(model: &Model, [a, b]: [&Split; 2]) {
     assert_is_cut_as(&b.of(model), &workplace.path("b"), "b");
     for (split, merged) in [("@a", "merged-a"), ("@b", "merged-b")] {
         run([split, &format!("@{merged}")], vocab, None);
-        assert_same_tensors(&model.tensors(), &read_tensors(&workplace.path(merged).join("model.safetensors")));
+        assert_same_tensors(
+            &model.tensors(),
+            &read_tensors(&workplace.path(merged).join("model.safetensors")),
+        );
     }
     run(["@merged-a", "@through"], divisor, Some(b));
     assert!(listed(&workplace.path("through")) == listed(&workplace.path("b")), "b by the merged model");
@@ -119,7 +122,8 @@ fn model(family: Family) -> impl Strategy<Value = Model> {
         select(vec![(4, 1), (4, 2), (4, 4), (8, 1), (8, 2), (12, 3), (12, 2)]).boxed()
     };
     let sizes = (heads, select(vec![6, 10, 14]), select(vec![20, 28, 44, 52]), 31..=67usize);
-    let rest = (3..=6usize, select(vec![15, 17, 19]), select(vec![18, 22, 26, 34]), select(vec![2, 4, 8, 32]));
+    let rest =
+        (3..=6usize, select(vec![15, 17, 19]), select(vec![18, 22, 26, 34]), select(vec![2, 4, 8, 32]));
     (sizes, rest, any::<bool>(), any::<u64>()).prop_map(
         move |((heads, head_dim, ffn, vocab), (layers, positions, hidden, divisor), tied, seed)| Model {
             family,

@@ -97,7 +97,8 @@ impl Model {
             }
             ("model.layers", outside)
         };
-        let mut all: Vec<(String, Vec<usize>)> = outside.into_iter().map(|(n, s)| (n.to_owned(), s)).collect();
+        let mut all: Vec<(String, Vec<usize>)> =
+            outside.into_iter().map(|(n, s)| (n.to_owned(), s)).collect();
         for layer in 0..self.layers {
             all.extend(per_layer.iter().map(|(name, s)| (format!("{layers}.{layer}.{name}"), s.clone())));
         }

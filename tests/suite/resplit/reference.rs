@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use transship::Checkpoint;
 
-use super::{listed, model::{Family, Model}};
+use super::{
+    listed,
+    model::{Family, Model},
+};
 use crate::command::Workplace;
 use crate::oracle::data;
 
@@ -41,7 +44,8 @@ fn a_split_made_of_another_is_the_one_that_megatron_wrote() {
             (parameters(&workplace.path("made")), parameters(&data("megatron").join(other).join("ckpt")));
         assert!(made.len() >= 15, "{one}");
         for (made, theirs) in made.iter().zip(&theirs) {
-            let show = |(rank, name, dtype, shape, _): &super::Listed| format!("{rank}:{name} {dtype} {shape:?}");
+            let show =
+                |(rank, name, dtype, shape, _): &super::Listed| format!("{rank}:{name} {dtype} {shape:?}");
             assert_eq!(show(made), show(theirs), "{one} as {other}");
             assert!(made == theirs, "{one} as {other}: {} has other elements", show(made));
         }

@@ -175,14 +175,12 @@ impl Rank<'_> {
             return;
         }
         let parts = ["q", "k", "v"].map(|part| whole(&format!("self_attn.{part}_proj.weight")).clone());
-        own.insert(
-            format!("{to}{}.weight", names.qkv),
-            self.interleaved(&parts).share_of_rows(tp, count),
-        );
+        own.insert(format!("{to}{}.weight", names.qkv), self.interleaved(&parts).share_of_rows(tp, count));
         let proj = whole("self_attn.o_proj.weight").share_of_columns(tp, count);
         own.insert(format!("{to}{}.weight", names.proj), proj);
         if self.model.family != Family::McoreMixtral {
-            let gated = ["gate", "up"].map(|p| whole(&format!("mlp.{p}_proj.weight")).share_of_rows(tp, count));
+            let gated =
+                ["gate", "up"].map(|p| whole(&format!("mlp.{p}_proj.weight")).share_of_rows(tp, count));
             own.insert(format!("{to}{}.weight", names.fc1), Parameter::stacked(&gated));
             let down = whole("mlp.down_proj.weight").share_of_columns(tp, count);
             own.insert(format!("{to}{}.weight", names.fc2), down);
