@@ -58,8 +58,8 @@ impl Source {
             for import in file.iter().flat_map(|f| imports_of(&f.items)) {
                 let target = import.target();
                 let found = find(&parts[from].name, target).and_then(|found| add(&mut parts, found));
-                let (written, by_path) = (import.name.text.clone(), import.by_path);
-                imports.push(Import { from, written, by_path, found });
+                let (written, by_path, span) = (import.name.text.clone(), import.by_path, import.span);
+                imports.push(Import { from, span, written, by_path, found });
             }
             from += 1;
         }
@@ -91,17 +91,25 @@ impl Source {
 }
 
 impl Source {
-    /// The names of the texts by way of which the text that a byte is in came to be imported, from the one that
-    /// imports it to the mapping. There are none for the mapping's own text.
-    pub(crate) fn importers(&self, byte: u32) -> Vec<&str> {
-        let mut names = Vec::new();
-        let mut number = self.number_at(byte);
+    /// The imports by which the text that a byte is in came to be part of the mapping, from the one of that text to
+    /// the one in the mapping's own. There are none for the mapping's own text.
+    fn way(&self, byte: u32) -> impl Iterator<Item = &Import> {
         // A text was added for the first import that names it, which is in a text of a lower number.
-        while let Some(import) = self.imports.iter().find(|i| number > 0 && i.found == Ok(number)) {
-            number = import.from;
-            names.push(&*self.parts()[number].name);
-        }
-        names
+        let import_of =
+            |number: usize| self.imports.iter().find(move |i| number > 0 && i.found == Ok(number));
+        std::iter::successors(import_of(self.number_at(byte)), move |import| import_of(import.from))
+    }
+
+    /// The names of the texts that import the text that a byte is in: the nearest first, the mapping last.
+    pub(crate) fn importers(&self, byte: u32) -> Vec<&str> {
+        self.way(byte).map(|import| &*self.parts()[import.from].name).collect()
+    }
+
+    /// What sorts as the bytes would if each imported text stood in place of its import.
+    pub(crate) fn order(&self, byte: u32) -> Vec<u32> {
+        let mut steps: Vec<u32> = [byte].into_iter().chain(self.way(byte).map(|i| i.span.start)).collect();
+        steps.reverse();
+        steps
     }
 }
 

@@ -57,10 +57,11 @@ pub(crate) struct Part {
     pub(crate) start: usize,
 }
 
-/// An `import`: the number of the text it is in, what it says, and the number of the text that was found.
+/// An `import`: the number of the text it is in and the place, what it says, and the number of the text that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Import {
     pub(crate) from: usize,
+    pub(crate) span: Span,
     pub(crate) written: String,
     pub(crate) by_path: bool,
     pub(crate) found: Result<usize, String>,
