@@ -74,8 +74,13 @@ pub(crate) struct Conversion {
     pub(crate) tp: u64,
 
     /// Pipeline-parallel ranks to split the output over
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
-    pub(crate) pp: u64,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) pp: Option<u64>,
+
+    /// Layers of each pipeline stage, such as 3,2,2,1; the same for all if not given. With --vpp those of each virtual
+    /// stage in the order of the model: the first of every rank, then the second
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    pub(crate) pp_layers: Vec<u64>,
 
     /// Virtual stages on each pipeline-parallel rank of the output
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]

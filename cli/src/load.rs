@@ -104,14 +104,27 @@ pub(crate) struct Loaded {
     pub(crate) plan: PlanOptions,
 }
 
+/// The settings of a conversion, and the ranks of its target.
+fn split(conversion: &Conversion) -> BindOptions {
+    let several = |(name, count): (&str, u64)| (count > 1).then(|| (name.to_owned(), count));
+    let mut ranks: Vec<(String, u64)> =
+        [("tp", conversion.tp), ("vpp", conversion.vpp), ("ep", conversion.ep)]
+            .into_iter()
+            .filter_map(several)
+            .collect();
+    ranks.extend(conversion.pp.map(|count| ("pp".to_owned(), count)));
+    let mut shares = Vec::new();
+    if !conversion.pp_layers.is_empty() {
+        shares.push(("pp".to_owned(), conversion.pp_layers.clone()));
+    }
+    BindOptions { settings: conversion.set.clone(), base: None, ranks, shares }
+}
+
 /// Opens the input and finds the mapping and the side it is of.
 pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result<Loaded, Failure> {
     let checkpoint = open(&conversion.input, &conversion.choice)?;
     let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
-    let split =
-        [("tp", conversion.tp), ("pp", conversion.pp), ("vpp", conversion.vpp), ("ep", conversion.ep)];
-    let ranks = split.into_iter().filter(|(_, n)| *n > 1).map(|(name, n)| (name.to_owned(), n)).collect();
-    let bind = BindOptions { settings: conversion.set.clone(), base, ranks };
+    let bind = BindOptions { base, ..split(conversion) };
     let (mapping, detected) = match &conversion.mapping {
         Some(name) => {
             let mapping = load_mapping(name, streams)?;

@@ -9,6 +9,7 @@ mod names;
 mod ranks;
 mod report;
 mod shapes;
+mod shares;
 mod solve;
 
 use std::path::PathBuf;
@@ -35,6 +36,11 @@ pub struct BindOptions {
     pub base: Option<BaseConfig>,
     /// How many ranks the target is split over, by rank axis; one where absent.
     pub ranks: Vec<(String, u64)>,
+    /// How many coordinates of an index in names each block holds that is distributed over a rank axis, by that axis:
+    /// `pp` and `[3, 2, 2, 1]` for the layers of four pipeline stages. Blocks come in the order of the index; with
+    /// virtual stages the first one of every stage before the second of any. Where [`BindOptions::ranks`] lacks the axis,
+    /// it has as many ranks as there are blocks for. Blocks of one size where absent.
+    pub shares: Vec<(String, Vec<u64>)>,
 }
 
 /// A mapping bound to a checkpoint.
@@ -115,7 +121,7 @@ impl<'a> Binding<'a> {
             notes: Vec::new(),
         };
         binding.check_executable(&mut diagnostics);
-        binding.find_ranks(&options.ranks, &mut diagnostics);
+        binding.find_ranks(options, &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.check_rank_documents(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
@@ -284,6 +290,10 @@ impl Environment for Scope<'_, '_> {
 
     fn ranks(&self, rank: grammar::RankId) -> u64 {
         self.binding.ranks.count(rank)
+    }
+
+    fn blocks(&self, rank: grammar::RankId, word: grammar::BlocksWord) -> Value {
+        self.binding.blocks_word(rank, word)
     }
 }
 

@@ -1,12 +1,17 @@
 //! A conversion planned whole: each target tensor with where its elements come from, and every file with its
 //! size. No tensor data is read for it.
 
+mod carried;
 mod documents;
+mod found;
+mod notes;
 mod padding;
 mod pair;
 mod pieces;
 mod ranks;
+mod replicas;
 mod tensors;
+mod ties;
 mod torch;
 
 use std::collections::BTreeMap;
