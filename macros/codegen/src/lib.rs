@@ -93,7 +93,7 @@ pub fn expand_mapping(
     name: &str,
 ) -> Result<String, transship_grammar::Diagnostics> {
     let (mapping, _) = transship_grammar::check(source)?;
-    let mapping = source::Loaded { mapping, tracked: None };
+    let mapping = source::Loaded { mapping, tracked: Vec::new() };
     let ident = names::ident(name);
     let krate = syn::parse_quote!(::transship);
     let tokens = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping);
