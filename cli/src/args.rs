@@ -23,6 +23,7 @@ Results go to standard output, messages to standard error.";
 pub(crate) enum Command {
     Convert(Convert),
     Plan(Plan),
+    Verify(Verify),
     Inspect(Inspect),
     Check(Check),
     Fmt(Fmt),
@@ -156,6 +157,81 @@ pub(crate) struct Plan {
     pub(crate) format: Format,
 }
 
+/// Prove that a checkpoint is what another one becomes: compare two under a mapping, parameter by parameter.
+///
+/// The two can be of different sides of the mapping, or of one side and split over other ranks. Elements of INPUT are
+/// cast to OUTPUT's dtype, as a conversion casts them, and must then be the same to the bit, or within --atol and
+/// --rtol. Padding rows do not count.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub(crate) struct Verify {
+    /// The checkpoint that was converted: a .pt file, a .zip that holds one, a Megatron directory, a .safetensors
+    /// file, or a Hugging Face directory
+    pub(crate) input: PathBuf,
+
+    /// The checkpoint it was converted to, in any of these forms
+    pub(crate) output: PathBuf,
+
+    /// A mapping file, or the name of a shipped mapping; chosen by what the two hold if not given
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) mapping: Option<String>,
+
+    /// The side INPUT is of; told by its names if not given
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) from: Option<String>,
+
+    /// The side OUTPUT is of; told by its names if not given
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) to: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+
+    /// The iteration to read of OUTPUT, where it is a Megatron directory that holds several, or `release`
+    #[arg(long, value_name = "N")]
+    pub(crate) output_iteration: Option<Iteration>,
+
+    /// A config of OUTPUT's side that says what INPUT does not; what OUTPUT has beside it says so if not given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Sets a config value of the mapping for both checkpoints; wins over everything else
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) set: Vec<Setting>,
+
+    /// The dtype that OUTPUT must have; INPUT is cast to whatever it has if not given
+    #[arg(long, value_name = "DTYPE", value_parser = parse_dtype)]
+    pub(crate) dtype: Option<DType>,
+
+    /// How far an element of OUTPUT may be from INPUT's
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = parse_tolerance)]
+    pub(crate) atol: f64,
+
+    /// The same as a part of the element's magnitude; both tolerances add up
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = parse_tolerance)]
+    pub(crate) rtol: f64,
+
+    /// Threads that compare; one per core if not given
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) threads: usize,
+
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// How the result is told
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  transship verify model_optim_rng.pt gpt2-hf
+  transship verify megatron-tp8/ megatron-tp2
+  transship verify gpt2-hf megatron-bf16 --dtype bf16
+  transship verify model_optim_rng.pt from-another-script --atol 1e-6 --rtol 1e-5
+  transship verify checkpoints/ out --format json | jq '.differences'";
+
 /// Show what a checkpoint holds: names, dtypes, shapes, strides, shared storage, config. Never loads data.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -278,6 +354,13 @@ fn parse_struct_name(text: &str) -> Result<String, String> {
     match text.chars().next() {
         Some(first) if letters && (first.is_ascii_uppercase() || first == '_') => Ok(text.to_owned()),
         _ => Err(format!("`{text}` is no name of a Rust struct; write one such as MegatronGpt2")),
+    }
+}
+
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(tolerance) if (0.0..f64::INFINITY).contains(&tolerance) => Ok(tolerance),
+        _ => Err("write a number from 0 on, such as 1e-5".to_owned()),
     }
 }
 

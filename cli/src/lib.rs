@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod load;
+mod pair;
 mod progress;
 mod size;
 
@@ -84,6 +85,7 @@ pub fn run<'s>(
     let result = match &arguments.command {
         Command::Convert(args) => commands::convert::run(args, &mut streams),
         Command::Plan(args) => commands::plan::run(args, &mut streams),
+        Command::Verify(args) => commands::verify::run(args, &mut streams),
         Command::Inspect(args) => commands::inspect::run(args, &mut streams),
         Command::Check(args) => commands::check::run(args, &mut streams),
         Command::Fmt(args) => commands::fmt::run(args, &mut streams),

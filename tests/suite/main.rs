@@ -17,3 +17,4 @@ mod random_layouts;
 mod ranks;
 mod testing;
 mod ui;
+mod verify;

@@ -8,3 +8,4 @@ pub(crate) mod fmt;
 pub(crate) mod inspect;
 pub(crate) mod mappings;
 pub(crate) mod plan;
+pub(crate) mod verify;

@@ -1,6 +1,7 @@
 //! A conversion planned whole: each target tensor with where its elements come from, and every file with its
 //! size. No tensor data is read for it.
 
+mod compare;
 mod documents;
 mod padding;
 mod pair;
@@ -15,6 +16,7 @@ use transship_grammar as grammar;
 
 use grammar::{Code, Diagnostic, Diagnostics, Format};
 
+pub(crate) use compare::{Pairs, ParameterPair, PartPair, pair_parameters};
 pub(crate) use documents::to_json;
 pub(crate) use pieces::{LayoutSizes, StoredPart};
 

@@ -81,13 +81,13 @@ impl Sizes for LayoutSizes<'_, '_> {
 
 /// A parameter of the source side that takes part.
 pub(super) struct Found<'a> {
-    stored: &'a Stored,
+    pub(super) stored: &'a Stored,
     /// Its tensors, one of each group of replicas.
-    shards: Vec<Shard<'a>>,
+    pub(super) shards: Vec<Shard<'a>>,
     /// Whether some of it is padding.
     padded: bool,
     /// All coordinates that are fixed by names, on either side.
-    key: Key,
+    pub(super) key: Key,
 }
 
 /// How a parameter lies in its checkpoint.
@@ -104,9 +104,9 @@ struct Lying<'s> {
 
 /// A stored tensor.
 pub(super) struct Shard<'a> {
-    tensor: &'a Tensor,
+    pub(super) tensor: &'a Tensor,
     number: usize,
-    boxes: Vec<LayoutBox>,
+    pub(super) boxes: Vec<LayoutBox>,
     /// Tensors of other ranks that hold the same elements.
     replicas: Vec<&'a Tensor>,
 }
@@ -270,7 +270,7 @@ impl<'a> Instance<'_, 'a> {
     }
 
     /// One tensor's elements, or what its replicas make together.
-    fn content(&self, shard: &Shard<'a>, copy: StridedCopy, convert: Convert) -> Content<'a> {
+    pub(super) fn content(&self, shard: &Shard<'a>, copy: StridedCopy, convert: Convert) -> Content<'a> {
         let checkpoint = self.binding.checkpoint;
         let source = checkpoint.bytes(shard.tensor);
         if shard.replicas.is_empty() || !matches!(self.rule.replicas, Replicas::Mean | Replicas::Sum) {
@@ -294,7 +294,7 @@ impl<'a> Instance<'_, 'a> {
 
     /// Stored tensors of one entry of the source side: of one parameter, or of one for each coordinate of the
     /// indices in its name that the target has in memory.
-    fn find(
+    pub(super) fn find(
         &self,
         entry_number: usize,
         found: &mut Vec<Found<'a>>,
@@ -564,7 +564,7 @@ impl<'a> Instance<'_, 'a> {
 }
 
 /// The stored boxes that have these labels, padding left out, with the tensors and parameters they are of.
-fn matching<'f, 'a>(
+pub(super) fn matching<'f, 'a>(
     found: &'f [Found<'a>],
     labels: Labels,
 ) -> impl Iterator<Item = (&'f Found<'a>, &'f Shard<'a>, &'f LayoutBox)> {

@@ -363,7 +363,11 @@ fn plan_emitted<'a>(
 }
 
 /// A copy that the checkpoint holds must be the same as what it is a copy of.
-fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostics: &mut Diagnostics) {
+pub(super) fn check_ties<'a>(
+    binding: &Binding<'a>,
+    checks: &mut Vec<Check<'a>>,
+    diagnostics: &mut Diagnostics,
+) {
     let tied: Vec<_> = binding.claims.tied.iter().collect();
     for (number, tie_number, holes) in tied {
         let tie = &binding.mapping.ties[*tie_number];
