@@ -172,6 +172,52 @@ codes! {
     ReplicasDiffer = "0621", "replicas differ";
     /// An axis that ranks cannot share evenly.
     UnevenRanks = "0622", "ranks cannot share evenly";
+    /// A word of a model that stands for nothing.
+    UnknownModelName = "0701", "unknown name in a model";
+    /// Values over unlike axes, added, multiplied or joined.
+    AxesDiffer = "0702", "unlike axes meet";
+    /// A parameter that a model does not use.
+    UnusedParameter = "0703", "parameter that the model does not use";
+    /// A module whose kind is not said, in a model.
+    ModuleWithoutKind = "0704", "module without a kind";
+    /// A kind that does not exist, or that has other axes.
+    ModuleKind = "0705", "wrong kind of module";
+    /// An operation that is given too much, too little or something it does not take.
+    WrongOperands = "0706", "wrong operands";
+    /// Something that is not what the operation works on.
+    WrongOperand = "0707", "operand of the wrong sort";
+    /// Coordinates of one axis in a table over another.
+    WrongTable = "0708", "coordinates of another axis";
+    /// A value taken apart into parts that it does not have.
+    NotASum = "0709", "value without these parts";
+    /// Query, key, value and mask that do not fit together.
+    AttentionShape = "0710", "attention over unlike axes";
+    /// An axis that a value does not have, or that the operation cannot go along.
+    WrongAxis = "0711", "axis that the value does not have";
+    /// A count that is no config value.
+    WrongCount = "0712", "count without a name";
+    /// A loop over something without an index.
+    ScopeWithoutIndex = "0713", "nothing to go over";
+    /// A value that has other axes after a pass of a loop than before it.
+    CarriedType = "0714", "value that changes its axes in a loop";
+    /// Branches that lead to values over unlike axes.
+    BranchType = "0715", "branches that differ";
+    /// A choice without an arm for every value.
+    MissingArm = "0716", "missing arm";
+    /// A choice that a model cannot make.
+    WrongCondition = "0717", "condition that a model cannot decide";
+    /// A result that is not what is declared.
+    ResultType = "0718", "result of another type";
+    /// A parameter whose layout the operation cannot take.
+    LayoutForOperation = "0719", "layout that the operation cannot take";
+    /// A parameter that is there for some configs only, used for all.
+    GuardedParameter = "0720", "parameter that is not always there";
+    /// A function that calls itself.
+    RecursiveFunction = "0721", "recursive function";
+    /// An argument of a model, or the name of a loop, that is bound again.
+    Shadowed = "0722", "name bound again";
+    /// A model or function that is declared in a way that it cannot be.
+    Signature = "0723", "wrong signature";
 }
 
 impl Code {

@@ -21,6 +21,7 @@ mod size;
 mod source;
 mod template;
 mod value;
+mod walk;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
@@ -39,6 +40,7 @@ pub use size::{Size, Symbol};
 pub use source::{Source, Span};
 pub use template::{Captures, IndexPart, Part, Template};
 pub use value::{Environment, EvalError, Expr, ExprKind, Operator, Pattern, PatternChoice, Value};
+pub use walk::KernelOrder;
 
 /// Parses, resolves and checks a mapping.
 ///

@@ -56,6 +56,9 @@ pub mod __private {
     pub use insta;
     pub use serde;
 
+    #[cfg(feature = "candle")]
+    pub use crate::nn;
+
     pub use crate::port::{MappingCell, optional, required, setting, settings};
 }
 

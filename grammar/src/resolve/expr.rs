@@ -135,11 +135,7 @@ impl<'a> Resolver<'a> {
 
     /// A decision that layouts or rules depend on. Two with the same text are the same decision.
     pub(super) fn choice(&mut self, on: Expr, patterns: Vec<Pattern>, span: Span) -> ChoiceId {
-        let mut key = self.source.slice(on.span).to_owned();
-        for pattern in &patterns {
-            key.push('\n');
-            key.push_str(&format!("{:?}", pattern.choices));
-        }
+        let key = self.choice_key(&on, &patterns);
         if let Some(known) = self.choices_by_text.get(&key) {
             return *known;
         }
@@ -147,6 +143,20 @@ impl<'a> Resolver<'a> {
         self.mapping.choices.push(Choice { on, patterns, span });
         self.choices_by_text.insert(key, id);
         id
+    }
+
+    /// The decision that is written just so in a layout or over rules, if there is one.
+    pub(super) fn known_choice(&self, on: &Expr, patterns: &[Pattern]) -> Option<ChoiceId> {
+        self.choices_by_text.get(&self.choice_key(on, patterns)).copied()
+    }
+
+    fn choice_key(&self, on: &Expr, patterns: &[Pattern]) -> String {
+        let mut key = self.source.slice(on.span).to_owned();
+        for pattern in patterns {
+            key.push('\n');
+            key.push_str(&format!("{:?}", pattern.choices));
+        }
+        key
     }
 
     /// An expression as a size: sums, differences and products of config values and whole numbers.

@@ -389,7 +389,7 @@ impl<'a> Resolver<'a> {
 }
 
 /// Gives a role to every axis that has none of its own.
-fn set_role(factor: &mut Factor, role: &str) {
+pub(super) fn set_role(factor: &mut Factor, role: &str) {
     match factor {
         Factor::Axis(axis) => {
             axis.role.get_or_insert_with(|| role.to_owned());

@@ -4,6 +4,7 @@
 mod config;
 mod expr;
 mod layout;
+mod model;
 mod name;
 mod rule;
 mod scope;
@@ -28,6 +29,7 @@ pub(crate) fn resolve(file: &ast::File, source: &Source, diagnostics: &mut Diagn
     resolver.check_layout_names();
     let scope = scope::Scope::top();
     resolver.resolve_items(&file.items, &scope);
+    resolver.resolve_models();
     resolver.report_unused();
     resolver.mapping
 }
@@ -39,6 +41,11 @@ struct Resolver<'a> {
     modules: BTreeMap<&'a str, &'a ast::ModuleDecl>,
     reprs: BTreeMap<&'a str, &'a ast::ReprDecl>,
     layouts: BTreeMap<&'a str, &'a ast::LayoutDef>,
+    /// `model` blocks, in order.
+    models: Vec<&'a ast::ModelDecl>,
+    functions: BTreeMap<&'a str, &'a ast::ModelDecl>,
+    /// The parameters of each side, in the order of the rules.
+    places: [Vec<rule::Place<'a>>; 2],
     /// Where each config value, index, module and layout is declared.
     declared: HashMap<(Space, String), Span>,
     used: HashMap<(Space, String), Span>,
@@ -123,6 +130,9 @@ impl<'a> Resolver<'a> {
             modules: BTreeMap::new(),
             reprs: BTreeMap::new(),
             layouts: BTreeMap::new(),
+            models: Vec::new(),
+            functions: BTreeMap::new(),
+            places: [Vec::new(), Vec::new()],
             declared: HashMap::new(),
             used: HashMap::new(),
             axes_by_name: HashMap::new(),
@@ -159,6 +169,7 @@ impl<'a> Resolver<'a> {
                 Item::Module(module) => {
                     self.declare_name(Space::Module, &module.name);
                     self.check_formals(&module.formals);
+                    self.check_kind(module);
                     self.modules.insert(&module.name.text, module);
                 }
                 Item::Repr(repr) => {
@@ -172,7 +183,14 @@ impl<'a> Resolver<'a> {
                     self.declare_name(Space::Layout, &layout.name);
                     self.layouts.insert(&layout.name.text, layout);
                 }
-                Item::Model(model) => self.declare_name(Space::Model, &model.name),
+                Item::Model(model) => {
+                    self.declare_name(Space::Model, &model.name);
+                    if model.function {
+                        self.functions.insert(&model.name.text, model);
+                    } else {
+                        self.models.push(model);
+                    }
+                }
                 Item::Rule(rule) => self.declare_items(rule.body.as_deref().unwrap_or_default()),
                 Item::When(when) => {
                     self.declare_items(&when.then);

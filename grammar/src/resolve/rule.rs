@@ -1,34 +1,57 @@
 //! Rules: modules unfolded, alternatives and labels gathered, one checked rule per pair of parameters.
 
+use std::rc::Rc;
+
 use indexmap::IndexMap;
 
 use super::Resolver;
-use super::layout::{Actuals, Guarded, LayoutContext};
+use super::layout::{Actuals, Guarded, LayoutContext, set_role};
 use super::name::Expanded;
 use super::scope::Scope;
 use crate::ast::{self, Arrow, Ident, RuleOption, RuleOptionKind, RuleSide, Term, TermContent};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::layout::Layout;
+use crate::layout::{Factor, Layout};
 use crate::mapping::{Affine, Direction, Entry, Fill, RankEnd, RankId, Replicas, Rule, SideId, Stored};
 use crate::source::Span;
+use crate::template::Template;
+
+/// The module that a parameter is part of.
+pub(super) struct Origin<'a> {
+    pub(super) module: &'a ast::ModuleDecl,
+    pub(super) path: Template,
+    /// What each formal axis stands for, in order; the formals are the roles.
+    pub(super) operands: Rc<Vec<Guarded<Vec<Factor>>>>,
+}
+
+/// A parameter of one side, as it is written: in which rule, and as part of which module.
+pub(super) struct Place<'a> {
+    pub(super) rule: usize,
+    pub(super) entry: usize,
+    pub(super) slot: Option<String>,
+    pub(super) origin: Option<Rc<Origin<'a>>>,
+}
 
 /// A parameter of one side of a written rule, before names are grouped.
-struct Found {
+struct Found<'a> {
     lists: Vec<usize>,
     labels: Vec<(Vec<String>, String)>,
     stored: Stored,
+    origin: Option<Rc<Origin<'a>>>,
 }
 
 /// What one side says under one slot: `weight`, `bias`, or the nameless slot of a plain parameter.
 #[derive(Default)]
-struct Slot {
+struct Slot<'a> {
     optional: bool,
     span: Span,
-    found: Vec<Found>,
+    found: Vec<Found<'a>>,
 }
 
-type Slots = IndexMap<Option<String>, Slot>;
+type Slots<'a> = IndexMap<Option<String>, Slot<'a>>;
+
+/// An entry, and the module that its first name is part of.
+type Written<'a> = (Entry, Option<Rc<Origin<'a>>>);
 
 impl<'a> Resolver<'a> {
     pub(super) fn resolve_rule(&mut self, rule: &'a ast::Rule, scope: &Scope) {
@@ -49,7 +72,16 @@ impl<'a> Resolver<'a> {
         for (name, left) in left {
             let Some(right) = right.get(&name) else { continue };
             let optional = left.optional || right.optional;
-            for sides in self.by_list(&left, right, rule) {
+            for written in self.by_list(&left, right, rule) {
+                let at = self.mapping.rules.len();
+                let sides = [SideId::Left, SideId::Right].map(|side| {
+                    let entries = &written[side.index()];
+                    for (entry, (_, origin)) in entries.iter().enumerate() {
+                        let (slot, origin) = (name.clone(), origin.clone());
+                        self.places[side.index()].push(Place { rule: at, entry, slot, origin });
+                    }
+                    entries.iter().map(|(entry, _)| entry.clone()).collect()
+                });
                 self.mapping.rules.push(Rule {
                     guard: scope.guard.clone(),
                     direction,
@@ -82,7 +114,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// `fill` says what padding holds, so there must be some.
-    fn check_fill(&mut self, rule: &ast::Rule, sides: [&Slots; 2]) {
+    fn check_fill(&mut self, rule: &ast::Rule, sides: [&Slots<'_>; 2]) {
         let fill = rule.options.iter().find(|o| matches!(o.kind, RuleOptionKind::Fill(..)));
         let Some(fill) = fill else { return };
         let mut layouts = sides
@@ -103,7 +135,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn side_slots(&mut self, side: &'a RuleSide, id: SideId, scope: &Scope) -> Option<Slots> {
+    fn side_slots(&mut self, side: &'a RuleSide, id: SideId, scope: &Scope) -> Option<Slots<'a>> {
         match side {
             RuleSide::Term(term) => self.term_slots(term, id, scope),
             RuleSide::Alternatives(terms, _) => {
@@ -135,7 +167,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn term_slots(&mut self, term: &'a Term, side: SideId, scope: &Scope) -> Option<Slots> {
+    fn term_slots(&mut self, term: &'a Term, side: SideId, scope: &Scope) -> Option<Slots<'a>> {
         let names = self.scoped_name(&term.name, side, scope);
         // A mistake in these leaves the layouts as they are, and those may hold mistakes of their own.
         let affine = self.affine(&term.affine).unwrap_or(Affine::IDENTITY);
@@ -149,7 +181,7 @@ impl<'a> Resolver<'a> {
                     _ => Vec::new(),
                 };
                 let stored = StoredParts { layouts, affine, dtype, span: term.span };
-                let found = names?.iter().map(|name| stored.named(name)).collect();
+                let found = names?.iter().map(|name| stored.named(name, None)).collect();
                 let slot = Slot { optional: term.optional, span: term.span, found };
                 Some(Slots::from([(None, slot)]))
             }
@@ -163,7 +195,7 @@ impl<'a> Resolver<'a> {
         arguments: &'a [ast::LayoutExpr],
         names: Option<Vec<Expanded>>,
         side: SideId,
-    ) -> Option<Slots> {
+    ) -> Option<Slots<'a>> {
         let module = self.module(kind)?;
         if let Some(extra) = term.affine.first().map(|a| a.span).or(term.cast.as_ref().map(|c| c.span)) {
             self.error(
@@ -188,7 +220,12 @@ impl<'a> Resolver<'a> {
             actuals.insert(&formal.text, actual?);
         }
         let inner = LayoutContext { side, actuals: Some(&actuals) };
-        let names = names?;
+        let operands = Rc::new(module.formals.iter().map(|f| operand(f, &actuals)).collect::<Vec<_>>());
+        let origin = |name: &Expanded| {
+            Rc::new(Origin { module, path: name.template.clone(), operands: Rc::clone(&operands) })
+        };
+        let names: Vec<(Expanded, Rc<Origin<'a>>)> =
+            names?.into_iter().map(|n| (n.clone(), origin(&n))).collect();
         let mut slots = Slots::new();
         for param in &module.params {
             let suffixes = self.expand_name(&param.name, side)?;
@@ -198,7 +235,9 @@ impl<'a> Resolver<'a> {
             let stored = StoredParts { layouts, affine, dtype, span: term.span };
             let found = names
                 .iter()
-                .flat_map(|prefix| suffixes.iter().map(|suffix| stored.named(&prefix.child(suffix))))
+                .flat_map(|(prefix, origin)| {
+                    suffixes.iter().map(|suffix| stored.named(&prefix.child(suffix), Some(Rc::clone(origin))))
+                })
                 .collect();
             let slot = match &param.slot {
                 Some(slot) => slot.text.clone(),
@@ -255,8 +294,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// Modules of both sides must have the same slots.
-    fn same_slots(&mut self, left: &Slots, right: &Slots, rule: &'a ast::Rule) -> bool {
-        let plain = |slots: &Slots| slots.contains_key(&None);
+    fn same_slots(&mut self, left: &Slots<'_>, right: &Slots<'_>, rule: &'a ast::Rule) -> bool {
+        let plain = |slots: &Slots<'_>| slots.contains_key(&None);
         if plain(left) != plain(right) {
             let (module, parameter) =
                 if plain(left) { (&rule.right, &rule.left) } else { (&rule.left, &rule.right) };
@@ -313,10 +352,15 @@ impl<'a> Resolver<'a> {
     }
 
     /// `{wi_0,wi_1} <=> {w1,w3}` is as many rules as the lists are long.
-    fn by_list(&mut self, left: &Slot, right: &Slot, rule: &'a ast::Rule) -> Vec<[Vec<Entry>; 2]> {
+    fn by_list(
+        &mut self,
+        left: &Slot<'a>,
+        right: &Slot<'a>,
+        rule: &'a ast::Rule,
+    ) -> Vec<[Vec<Written<'a>>; 2]> {
         let (lefts, rights) = (group_lists(left), group_lists(right));
         if lefts.keys().ne(rights.keys()) {
-            let count = |g: &IndexMap<Vec<usize>, Vec<&Found>>| g.len();
+            let count = |g: &IndexMap<Vec<usize>, Vec<&Found<'_>>>| g.len();
             self.error(
                 Diagnostic::error(
                     Code::ListMismatch,
@@ -429,8 +473,9 @@ struct StoredParts {
 }
 
 impl StoredParts {
-    fn named(&self, name: &Expanded) -> Found {
+    fn named<'a>(&self, name: &Expanded, origin: Option<Rc<Origin<'a>>>) -> Found<'a> {
         Found {
+            origin,
             lists: name.lists.clone(),
             labels: name.labels.clone(),
             stored: Stored {
@@ -444,7 +489,14 @@ impl StoredParts {
     }
 }
 
-fn merge(all: &mut Slots, part: Slots) {
+/// What a formal axis stands for, with the formal as its role.
+fn operand(formal: &Ident, actuals: &Actuals<'_>) -> Guarded<Vec<Factor>> {
+    let mut all = actuals.get(formal.text.as_str()).cloned().unwrap_or_default();
+    all.iter_mut().flat_map(|(_, factors)| factors).for_each(|factor| set_role(factor, &formal.text));
+    all
+}
+
+fn merge<'a>(all: &mut Slots<'a>, part: Slots<'a>) {
     for (name, slot) in part {
         match all.get_mut(&name) {
             Some(there) => {
@@ -458,8 +510,8 @@ fn merge(all: &mut Slots, part: Slots) {
     }
 }
 
-fn group_lists(slot: &Slot) -> IndexMap<Vec<usize>, Vec<&Found>> {
-    let mut groups: IndexMap<Vec<usize>, Vec<&Found>> = IndexMap::new();
+fn group_lists<'s, 'a>(slot: &'s Slot<'a>) -> IndexMap<Vec<usize>, Vec<&'s Found<'a>>> {
+    let mut groups: IndexMap<Vec<usize>, Vec<&Found<'a>>> = IndexMap::new();
     for found in &slot.found {
         groups.entry(found.lists.clone()).or_default().push(found);
     }
@@ -467,10 +519,12 @@ fn group_lists(slot: &Slot) -> IndexMap<Vec<usize>, Vec<&Found>> {
 }
 
 /// Alternatives are what shares all labels.
-fn entries(found: &[&Found]) -> Vec<Entry> {
-    let mut groups: IndexMap<Vec<(Vec<String>, String)>, Vec<Stored>> = IndexMap::new();
+fn entries<'a>(found: &[&Found<'a>]) -> Vec<Written<'a>> {
+    let mut groups: IndexMap<Vec<(Vec<String>, String)>, (Vec<Stored>, Option<Rc<Origin<'a>>>)> =
+        IndexMap::new();
     for f in found {
-        groups.entry(f.labels.clone()).or_default().push(f.stored.clone());
+        let (stored, _) = groups.entry(f.labels.clone()).or_insert_with(|| (Vec::new(), f.origin.clone()));
+        stored.push(f.stored.clone());
     }
-    groups.into_iter().map(|(labels, stored)| Entry { labels, stored }).collect()
+    groups.into_iter().map(|(labels, (stored, origin))| (Entry { labels, stored }, origin)).collect()
 }

@@ -49,8 +49,8 @@ impl<'a> Resolver<'a> {
                     );
                 }
                 Item::Side(_) | Item::Config(_) | Item::Module(_) | Item::Layout(_) | Item::Repr(_) => {}
-                // Converting weights does not run the model.
-                Item::Model(_) => {}
+                // Models use what all rules give, and are resolved after them.
+                Item::Model(model) => self.check_place_of_model(model, scope),
                 Item::Rule(rule) => match &rule.body {
                     Some(body) => self.resolve_scope(rule, body, scope),
                     None => self.resolve_rule(rule, scope),
@@ -61,6 +61,20 @@ impl<'a> Resolver<'a> {
                 Item::Emit(emit) => self.resolve_emit(emit, scope),
                 Item::Tie(tie) => self.resolve_tie(tie, scope),
             }
+        }
+    }
+
+    fn check_place_of_model(&mut self, model: &ast::ModelDecl, scope: &Scope) {
+        if scope.nested {
+            self.error(
+                Diagnostic::error(
+                    Code::Misplaced,
+                    model.name.span,
+                    "a model stands among nested rules",
+                    "models stand at the top of the file",
+                )
+                .help("move it out of the braces around it"),
+            );
         }
     }
 
@@ -149,6 +163,7 @@ impl<'a> Resolver<'a> {
         self.mapping.drops.truncate(drops);
         self.mapping.emits.truncate(emits);
         self.mapping.ties.truncate(ties);
+        self.places.iter_mut().for_each(|places| places.retain(|place| place.rule < rules));
     }
 
     fn resolve_when(&mut self, when: &'a ast::When, scope: &Scope) {

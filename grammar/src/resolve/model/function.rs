@@ -1,0 +1,185 @@
+//! Calls of `fn` blocks, unfolded where they stand.
+
+use super::catalogue::Target;
+use super::word::Found;
+use super::{Binding, Forward};
+use crate::ast::{ModelDecl, ModelExpr, ModelExprKind, Operand as Given};
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::model::{Statement, Value, ValueKind};
+use crate::source::Span;
+
+impl<'a> Forward<'_, 'a> {
+    pub(super) fn call_function(
+        &mut self,
+        function: &'a ModelDecl,
+        at: Span,
+        operands: &'a [Given],
+        span: Span,
+    ) -> Option<Value> {
+        let name = function.name.text.as_str();
+        self.resolver.mark_used(crate::resolve::Space::Model, &function.name);
+        if self.open_functions.contains(&name) {
+            self.error(
+                Diagnostic::error(
+                    Code::RecursiveFunction,
+                    at,
+                    format!("`{name}` calls itself"),
+                    "called while it is being unfolded",
+                )
+                .with(function.name.span, "declared here")
+                .help("a function is unfolded where it is called; repeat by `for`"),
+            );
+            return None;
+        }
+        self.check_function(function)?;
+        let names: Vec<&str> = function.arguments.iter().map(|a| a.name.text.as_str()).collect();
+        let given = self.take_operands(name, &names, names.len(), &[], operands, span)?;
+        let mut inside = Vec::new();
+        let mut good = true;
+        for (argument, given) in function.arguments.iter().zip(&given.given) {
+            let Some(binding) = given.and_then(|given| self.function_argument(function, argument, given))
+            else {
+                good = false;
+                continue;
+            };
+            inside.push((argument.name.text.clone(), binding));
+        }
+        let declared = self.declared_type(&function.result);
+        let (true, Some(declared)) = (good, declared) else { return None };
+        let outside = std::mem::replace(&mut self.bindings, inside);
+        let fixed = std::mem::take(&mut self.fixed);
+        self.open_functions.push(name);
+        let mut good = true;
+        for statement in &function.block.statements {
+            good &= self.statement(statement).is_some();
+        }
+        let result = match &function.block.result {
+            Some(result) => self.value(result),
+            None => self.function_without_value(function),
+        };
+        self.open_functions.pop();
+        self.bindings = outside;
+        self.fixed = fixed;
+        let result = result.filter(|_| good)?;
+        self.check_result(&result, declared.as_ref(), &function.result).then_some(result)
+    }
+
+    fn function_without_value(&mut self, function: &ModelDecl) -> Option<Value> {
+        let block = function.block.span;
+        let end = Span { start: block.end.saturating_sub(1), ..block };
+        self.error(
+            Diagnostic::error(Code::ResultType, end, "this block has no value", "ends without one")
+                .with(function.name.span, "of this")
+                .help("end it with the value it leads to, on a line of its own"),
+        );
+        None
+    }
+
+    /// What a function cannot be, however it is called.
+    fn check_function(&mut self, function: &'a ModelDecl) -> Option<()> {
+        if let Some(over) = &function.over {
+            let side = self.resolver.side_named(over)?;
+            if side != self.model.side {
+                let own = self.resolver.mapping.side(self.model.side).name.clone();
+                self.error(
+                    Diagnostic::error(
+                        Code::Signature,
+                        over.span,
+                        format!(
+                            "`{}` is over `{}`, and the model over `{own}`",
+                            function.name.text, over.text
+                        ),
+                        "over the other side",
+                    )
+                    .help("leave `over` out: a function uses the parameters of the model that calls it"),
+                );
+                return None;
+            }
+        }
+        if let Some(optional) = function.arguments.iter().find(|a| a.optional) {
+            self.error(
+                Diagnostic::error(
+                    Code::Signature,
+                    optional.name.span,
+                    format!("`{}` of a function cannot be left out", optional.name.text),
+                    "only an argument of a model can",
+                )
+                .help("remove the `?`"),
+            );
+            return None;
+        }
+        Some(())
+    }
+
+    fn function_argument(
+        &mut self,
+        function: &'a ModelDecl,
+        argument: &'a crate::ast::ModelArgument,
+        given: &'a ModelExpr,
+    ) -> Option<Binding> {
+        let Some(declared) = self.declared_type(argument)? else {
+            return self.scope_argument(argument, given);
+        };
+        let value = self.value(given)?;
+        if value.ty != declared {
+            let (is, wanted) = (self.show_type(&value.ty), self.show_type(&declared));
+            let why = if value.ty.dims == declared.dims {
+                format!("this is {is}")
+            } else {
+                self.meets(&value.ty.dims, &declared.dims)
+            };
+            self.error(
+                Diagnostic::error(
+                    Code::AxesDiffer,
+                    value.span,
+                    format!("`{}` of `{}` is {wanted}: {why}", argument.name.text, function.name.text),
+                    format!("this is {is}"),
+                )
+                .with(argument.name.span, format!("declared {wanted}"))
+                .help("give it a value over these axes"),
+            );
+            return None;
+        }
+        if let ValueKind::Variable(variable) = value.kind {
+            return Some(Binding::Variable(variable));
+        }
+        let variable = self.variable(&argument.name.text, value.ty.clone(), argument.name.span);
+        self.named.insert(variable, argument.name.span);
+        self.statements.push(Statement::Let { variable, value });
+        Some(Binding::Variable(variable))
+    }
+
+    /// A group of parameters that a function is given.
+    fn scope_argument(
+        &mut self,
+        argument: &crate::ast::ModelArgument,
+        given: &'a ModelExpr,
+    ) -> Option<Binding> {
+        if let ModelExprKind::Place(text) = &given.kind {
+            match self.find(text) {
+                Found::Target(Target::Scope(path)) => return Some(Binding::Scope(path)),
+                Found::Lost => return None,
+                Found::Nothing => {
+                    self.unknown_name(text, given.span);
+                    return None;
+                }
+                Found::Variable(_) | Found::Target(_) => {}
+            }
+        }
+        self.error(
+            Diagnostic::error(
+                Code::WrongOperand,
+                given.span,
+                format!("`{}` stands for a group of parameters", argument.name.text),
+                "not a group of parameters",
+            )
+            .with(argument.name.span, "declared without axes")
+            .help(format!(
+                "give it a group, such as `layer`, or declare its axes: `{} [batch seq]`",
+                argument.name.text
+            )),
+        );
+        None
+    }
+}

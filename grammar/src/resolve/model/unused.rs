@@ -1,0 +1,123 @@
+//! What a model leaves out: parameters that nothing uses, variables that nothing reads.
+
+use super::Forward;
+use crate::ast::Name;
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::source::Span;
+use crate::template::{Part, Template};
+
+impl<'a> Forward<'_, 'a> {
+    pub(super) fn report_unread(&mut self) {
+        let mut unread: Vec<(Span, String)> = Vec::new();
+        for (variable, span) in &self.named {
+            let read = |v: &crate::model::VariableId| self.read.contains(v);
+            // A function is unfolded at each call; a name in it is read if it is read in one of them.
+            let elsewhere = self.named.iter().any(|(other, at)| at == span && read(other));
+            let name = &self.model.variable(*variable).name;
+            if !read(variable) && !elsewhere && !name.starts_with('_') {
+                unread.push((*span, name.clone()));
+            }
+        }
+        unread.sort();
+        unread.dedup();
+        for (span, name) in unread {
+            self.error(
+                Diagnostic::warning(Code::Unused, span, format!("`{name}` is never used"), "bound here")
+                    .help(format!("use it, or write `_{name}`")),
+            );
+        }
+    }
+
+    /// Every parameter of the side must be used, or said to be unused.
+    pub(super) fn report_unused_parameters(&mut self) {
+        if self.resolver.diagnostics.has_errors() {
+            return;
+        }
+        let mut out = vec![false; self.catalogue.parameters.len()];
+        for name in self.left_out.clone() {
+            self.leave_out(name, &mut out);
+        }
+        let mut told: Vec<usize> = Vec::new();
+        for at in 0..out.len() {
+            let place = &self.catalogue.parameters[at];
+            if out[at] || place.used.is_some() || !place.given {
+                continue;
+            }
+            // A module is left out as a whole, and told of once.
+            if let Some(module) = place.module {
+                if told.contains(&module) {
+                    continue;
+                }
+                told.push(module);
+            }
+            let name = match place.module {
+                Some(module) => {
+                    let path = &self.catalogue.modules[module].path;
+                    path.0.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(".")
+                }
+                None => self.resolver.mapping.display_template(&place.template),
+            };
+            let shown = match place.module {
+                Some(_) => place.origin.as_ref().map(|o| self.resolver.mapping.display_template(&o.path)),
+                None => None,
+            };
+            let shown = shown.unwrap_or(name);
+            let written = place.span;
+            let side = self.resolver.mapping.side(self.model.side).name.clone();
+            self.error(
+                Diagnostic::error(
+                    Code::UnusedParameter,
+                    self.model.span,
+                    format!("the model does not use `{shown}`"),
+                    format!("a model over all parameters of `{side}`"),
+                )
+                .with(written, "given by this rule")
+                .help(format!("use it, or say why not: `unused {shown} because \"…\"`")),
+            );
+        }
+    }
+
+    fn leave_out(&mut self, name: &'a Name, out: &mut [bool]) {
+        let Some(expanded) = self.resolver.expand_name(name, self.model.side) else { return };
+        let mut found = false;
+        let mut used = None;
+        for template in expanded.iter().map(|e| &e.template) {
+            let mut below = template.clone();
+            below.push_text(".");
+            below.push(Part::DoubleStar);
+            for (at, place) in self.catalogue.parameters.iter().enumerate() {
+                let stored = Template { absolute: template.absolute, ..place.template.clone() };
+                if !template.meets(&stored) && !below.meets(&stored) {
+                    continue;
+                }
+                found = true;
+                out[at] = true;
+                used = used.or(place.used);
+            }
+        }
+        let written = self.resolver.source.slice(name.span).to_owned();
+        if !found {
+            self.error(
+                Diagnostic::error(
+                    Code::UnknownModelName,
+                    name.span,
+                    format!("no parameter is called `{written}`"),
+                    "said to be unused",
+                )
+                .help("name a parameter, a module, or several by `*` and `**`"),
+            );
+        } else if let Some(used) = used {
+            self.error(
+                Diagnostic::error(
+                    Code::UnusedParameter,
+                    name.span,
+                    format!("`{written}` is used after all"),
+                    "said to be unused",
+                )
+                .with(used, "used here")
+                .help("remove this line, or name what is really unused"),
+            );
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Values: what an expression computes, and the type it has.
+
+use super::catalogue::Target;
+use super::shape::{extents, numbers};
+use super::word::Found;
+use super::{Binding, Forward};
+use crate::ast::{BinaryOp, Ident, ModelExpr, ModelExprKind};
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::model::{Dim, Element, Part, Scalar, ScalarOp, Tensor, Value, ValueKind};
+use crate::source::Span;
+
+impl<'a> Forward<'_, 'a> {
+    pub(super) fn value(&mut self, expr: &'a ModelExpr) -> Option<Value> {
+        match &expr.kind {
+            ModelExprKind::Number(text) => {
+                let kind = ValueKind::Scalar(Scalar::Number(text.parse().ok()?));
+                Some(Value { kind, ty: numbers(Vec::new()), span: expr.span })
+            }
+            ModelExprKind::Text(_) => {
+                self.wrong_operand(expr.span, "a text is no value", "a value is needed here", "name a value");
+                None
+            }
+            ModelExprKind::Place(text) => self.word(text, expr.span),
+            ModelExprKind::Tuple(inner) => match inner.as_slice() {
+                [one] => self.value(one),
+                _ => {
+                    self.wrong_operand(
+                        expr.span,
+                        "several values stand where one is needed",
+                        "a list of values",
+                        "put them into one value as labelled parts: `(gate: a | up: b)`",
+                    );
+                    None
+                }
+            },
+            ModelExprKind::Call(base, operands) => self.call(base, operands, expr.span),
+            ModelExprKind::Index(base, indices) => self.gather(base, indices, expr.span),
+            ModelExprKind::Binary(op, left, right) => self.binary(*op, left, right, expr.span),
+            ModelExprKind::If(choice) => {
+                let (condition, then, otherwise) = &**choice;
+                self.choose_if(condition, then, otherwise, expr.span)
+            }
+            ModelExprKind::Match(choice) => self.choose_match(&choice.0, &choice.1, expr.span),
+            ModelExprKind::Sum(sum) => self.routed(sum, expr.span),
+            ModelExprKind::Join(parts) => self.join(parts, expr.span),
+        }
+    }
+
+    pub(super) fn wrong_operand(&mut self, span: Span, message: &str, label: &str, help: &str) {
+        self.error(Diagnostic::error(Code::WrongOperand, span, message, label).help(help));
+    }
+
+    /// A value whose elements are numbers, and not coordinates.
+    pub(super) fn numeric(&mut self, expr: &'a ModelExpr) -> Option<Value> {
+        let value = self.value(expr)?;
+        self.check_numeric(&value)?;
+        Some(value)
+    }
+
+    pub(super) fn check_numeric(&mut self, value: &Value) -> Option<()> {
+        let of = match value.ty.element {
+            Element::Number => return Some(()),
+            Element::Position => "positions".to_owned(),
+            Element::Index(axis) => format!("coordinates of `{}`", self.resolver.mapping.axis(axis).name),
+        };
+        self.wrong_operand(
+            value.span,
+            &format!("these are {of}, and no numbers to compute with"),
+            &of,
+            "look up their rows in a table: `table[x]`",
+        );
+        None
+    }
+
+    /// A value with axes.
+    pub(super) fn tensor(&mut self, expr: &'a ModelExpr) -> Option<Value> {
+        let value = self.numeric(expr)?;
+        if value.ty.dims.is_empty() {
+            self.wrong_operand(
+                value.span,
+                "a single number stands where a value with axes is needed",
+                "a number",
+                "give it a value that has axes",
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    /// A number that config decides.
+    pub(super) fn scalar(&mut self, expr: &'a ModelExpr) -> Option<Scalar> {
+        let value = self.value(expr)?;
+        if let ValueKind::Scalar(scalar) = value.kind {
+            return Some(scalar);
+        }
+        let shown = self.show_type(&value.ty);
+        self.wrong_operand(
+            value.span,
+            &format!("a number is needed here, and this is {shown}"),
+            "not a number that config decides",
+            "write a number, a config value, or arithmetic over these",
+        );
+        None
+    }
+
+    /// A row of a table for each index.
+    fn gather(&mut self, base: &'a ModelExpr, indices: &'a [ModelExpr], span: Span) -> Option<Value> {
+        let ModelExprKind::Place(text) = &base.kind else {
+            self.wrong_operand(
+                base.span,
+                "only a parameter has rows",
+                "this is a value",
+                "name a parameter before `[…]`",
+            );
+            return None;
+        };
+        let [index] = indices else {
+            self.wrong_operand(span, "a table has one index", "several are given", "write `table[x]`");
+            return None;
+        };
+        let (place, module) = match self.find(text) {
+            Found::Target(Target::Parameter(place)) => (place, None),
+            Found::Target(Target::Module(module)) => {
+                let id = self.module(module, base.span)?;
+                let declaration = self.catalogue.modules[module].declaration;
+                let kind = declaration.kind.as_ref().map(|k| k.text.as_str()).unwrap_or_default();
+                if kind != "embedding" {
+                    self.wrong_operand(
+                        base.span,
+                        &format!("`{text}` is a `{kind}`, which has no rows to look up"),
+                        "not a table",
+                        &format!("give it a value: `{text}(x)`; a table has the kind `embedding`"),
+                    );
+                    return None;
+                }
+                (*self.catalogue.modules[module].parameters.first()?, Some(id))
+            }
+            Found::Lost => return None,
+            Found::Variable(_) | Found::Target(Target::Scope(_)) => {
+                self.wrong_operand(
+                    base.span,
+                    &format!("`{text}` has no rows to look up"),
+                    "no parameter",
+                    "name a parameter before `[…]`",
+                );
+                return None;
+            }
+            Found::Nothing => {
+                self.unknown_name(text, base.span);
+                return None;
+            }
+        };
+        let index = self.value(index)?;
+        let (table, operands) = self.parameter(place, base.span)?;
+        let (rows, rest) = operands.split_first()?;
+        self.check_rows(&rows.dims, &index, text, base.span)?;
+        let dims = index.ty.dims.iter().chain(rest.iter().flat_map(|o| &o.dims)).cloned().collect();
+        let kind = ValueKind::Gather { table, module, index: Box::new(index) };
+        Some(Value { kind, ty: numbers(dims), span })
+    }
+
+    fn check_rows(&mut self, rows: &[Dim], index: &Value, table: &str, at: Span) -> Option<()> {
+        let shown = self.show(rows);
+        let of = match (index.ty.element, rows) {
+            (Element::Position, [Dim::Axis(_, None)]) => return Some(()),
+            (Element::Index(axis), [Dim::Axis(rows, None)]) if axis == *rows => return Some(()),
+            (Element::Position, _) => "these are positions".to_owned(),
+            (Element::Index(axis), _) => {
+                format!("these are coordinates of `{}`", self.resolver.mapping.axis(axis).name)
+            }
+            (Element::Number, _) => "these are numbers, and no coordinates".to_owned(),
+        };
+        let axis = shown.trim_matches(['[', ']']).to_owned();
+        let help = match index.ty.element {
+            Element::Number => {
+                format!("an argument with coordinates is declared like `ids [batch seq] in {axis}`")
+            }
+            _ => "look up a table that has rows for these coordinates".to_owned(),
+        };
+        self.error(
+            Diagnostic::error(
+                Code::WrongTable,
+                index.span,
+                format!("the rows of `{table}` are over `{axis}`, and {of}"),
+                of,
+            )
+            .with(at, format!("rows over `{axis}`"))
+            .help(help),
+        );
+        None
+    }
+
+    fn binary(
+        &mut self,
+        op: BinaryOp,
+        left: &'a ModelExpr,
+        right: &'a ModelExpr,
+        span: Span,
+    ) -> Option<Value> {
+        let scalar_op = match op {
+            BinaryOp::Add => ScalarOp::Add,
+            BinaryOp::Subtract => ScalarOp::Subtract,
+            BinaryOp::Multiply => ScalarOp::Multiply,
+            BinaryOp::Divide => ScalarOp::Divide,
+            _ => {
+                self.wrong_operand(
+                    span,
+                    &format!("a model does not compute `{}`", op.symbol()),
+                    "not an operation of values",
+                    "values are combined by `+`, `-`, `*` and `/`",
+                );
+                return None;
+            }
+        };
+        let (left, right) = (self.numeric(left), self.numeric(right));
+        let (left, right) = (left?, right?);
+        if let (ValueKind::Scalar(a), ValueKind::Scalar(b)) = (&left.kind, &right.kind) {
+            let kind = ValueKind::Scalar(Scalar::Binary(scalar_op, Box::new(a.clone()), Box::new(b.clone())));
+            return Some(Value { kind, ty: numbers(Vec::new()), span });
+        }
+        let (large, small) =
+            if left.ty.dims.len() >= right.ty.dims.len() { (&left, &right) } else { (&right, &left) };
+        if !is_within(&small.ty.dims, &large.ty.dims) {
+            self.unlike_sum(op, &left, &right);
+            return None;
+        }
+        let ty = large.ty.clone();
+        let kind = ValueKind::Binary { op: scalar_op, left: Box::new(left), right: Box::new(right) };
+        Some(Value { kind, ty, span })
+    }
+
+    fn unlike_sum(&mut self, op: BinaryOp, left: &Value, right: &Value) {
+        let (a, b) = (self.show(&left.ty.dims), self.show(&right.ty.dims));
+        let same = left.ty.dims.len() == right.ty.dims.len()
+            && left.ty.dims.iter().all(|d| right.ty.dims.contains(d));
+        let why = if same {
+            "their axes are in another order".to_owned()
+        } else {
+            self.meets(&left.ty.dims, &right.ty.dims)
+        };
+        let (does, help) = match op {
+            BinaryOp::Add | BinaryOp::Subtract => ("added", "only values over the same axes are added"),
+            _ => ("multiplied", "element by element, only values over the same axes are multiplied"),
+        };
+        self.error(
+            Diagnostic::error(
+                Code::AxesDiffer,
+                right.span,
+                format!("values over unlike axes cannot be {does}: {why}"),
+                format!("this is {b}"),
+            )
+            .with(left.span, format!("this is {a}"))
+            .help(format!("{help}; one may lack some of the other's, in which it is repeated")),
+        );
+    }
+
+    /// `(gate: a | up: b)`.
+    fn join(&mut self, parts: &'a [(Ident, ModelExpr)], span: Span) -> Option<Value> {
+        let labels: Vec<&Ident> = parts.iter().map(|(label, _)| label).collect();
+        let distinct = self.resolver.label_set(&labels).is_some();
+        let values: Vec<Option<Value>> = parts.iter().map(|(_, value)| self.numeric(value)).collect();
+        let values: Vec<Value> = values.into_iter().collect::<Option<_>>()?;
+        let first = values.first()?;
+        let shared = first.ty.dims[..extents(&first.ty.dims)].to_vec();
+        for other in &values[1..] {
+            let own = &other.ty.dims[..extents(&other.ty.dims)];
+            if own != shared {
+                let (a, b) = (self.show(&shared), self.show(own));
+                self.error(
+                    Diagnostic::error(
+                        Code::AxesDiffer,
+                        other.span,
+                        "parts of one value are over unlike axes of the input",
+                        format!("this is over {b}"),
+                    )
+                    .with(first.span, format!("this is over {a}"))
+                    .help("parts lie side by side for each coordinate of the input"),
+                );
+                return None;
+            }
+        }
+        let part = |(label, value): (&Ident, &Value)| Part {
+            label: label.text.clone(),
+            dims: value.ty.dims[shared.len()..].to_vec(),
+        };
+        let sum = Dim::Sum(labels.iter().copied().zip(&values).map(part).collect());
+        let dims = shared.iter().cloned().chain([sum]).collect();
+        let kind = ValueKind::Join { parts: values };
+        distinct.then_some(Value { kind, ty: numbers(dims), span })
+    }
+
+    /// `sum expert in experts[chosen] weighted w { … }`.
+    fn routed(&mut self, sum: &'a crate::ast::RoutedSum, span: Span) -> Option<Value> {
+        let fresh = self.check_shadowing(&sum.name);
+        let path = self.indexed_scope(&sum.over.text, sum.over.span);
+        let (indices, weights) = (self.value(&sum.indices), self.tensor(&sum.weights));
+        let path = path.filter(|_| fresh)?;
+        let (indices, weights) = (indices?, weights?);
+        let axis = path.0.last().and_then(|s| s.index.as_ref()).map(|i| i.axis)?;
+        if indices.ty.element != Element::Index(axis)
+            || extents(&indices.ty.dims) + 1 != indices.ty.dims.len()
+        {
+            let name = self.resolver.mapping.axis(axis).name.clone();
+            let is = self.show_type(&indices.ty);
+            self.error(
+                Diagnostic::error(
+                    Code::WrongTable,
+                    indices.span,
+                    format!("`{}` goes over `{name}`, and this is {is}", sum.over.text),
+                    format!("not a choice of `{name}`"),
+                )
+                .with(sum.over.span, format!("one for each `{name}`"))
+                .help(format!("choose some: `let (score, chosen) = top(scores, {name}, COUNT)`")),
+            );
+            return None;
+        }
+        if weights.ty.dims != indices.ty.dims {
+            let (a, b) = (self.show(&weights.ty.dims), self.show(&indices.ty.dims));
+            let why = self.meets(&weights.ty.dims, &indices.ty.dims);
+            self.error(
+                Diagnostic::error(
+                    Code::AxesDiffer,
+                    weights.span,
+                    format!("there is not one weight for each choice: {why}"),
+                    format!("this is {a}"),
+                )
+                .with(indices.span, format!("this is {b}"))
+                .help("weights are over the axes of what is chosen"),
+            );
+            return None;
+        }
+        let scope = self.scope(&path, sum.over.span);
+        self.bind(&sum.name.text, Binding::Scope(path));
+        self.fixed.push((sum.name.text.clone(), sum.name.span));
+        let body = self.block(&sum.block, sum.name.span);
+        self.fixed.pop();
+        self.bindings.pop();
+        let body = body?;
+        self.check_numeric(&body.result)?;
+        let around = &indices.ty.dims[..indices.ty.dims.len() - 1];
+        if !body.result.ty.dims.starts_with(around) {
+            let (a, b) = (self.show(&body.result.ty.dims), self.show(around));
+            self.error(
+                Diagnostic::error(
+                    Code::AxesDiffer,
+                    body.result.span,
+                    format!("what is summed is {a}, and the choices are made over {b}"),
+                    format!("this is {a}"),
+                )
+                .with(indices.span, format!("chosen over {b}"))
+                .help("the block computes a value for each position of what is chosen"),
+            );
+            return None;
+        }
+        let ty = Tensor { dims: body.result.ty.dims.clone(), element: Element::Number };
+        let captured = super::capture::of_block(&body);
+        let routed = crate::model::Routed { scope, indices, weights, captured, body };
+        Some(Value { kind: ValueKind::Routed(Box::new(routed)), ty, span })
+    }
+}
+
+/// Whether some of these dimensions, in this order, are the others.
+fn is_within(some: &[Dim], all: &[Dim]) -> bool {
+    let mut rest = all.iter();
+    some.iter().all(|dim| rest.any(|other| other == dim))
+}
