@@ -124,10 +124,12 @@ fn padded_sizes(mapping: &Mapping, side: SideId) -> BTreeSet<FieldId> {
     let layouts = stored.flat_map(|stored| &stored.layouts).map(|(_, layout)| layout);
     let sums = layouts.flat_map(|layout: &Layout| &layout.dims).filter_map(Factor::padding);
     let axes =
-        sums.flat_map(|sum| sum.real_arms()).flat_map(|arm| &arm.factors).filter_map(|factor| match factor {
-            Factor::Axis(axis) => Some(axis.axis),
-            _ => None,
-        });
+        sums.flat_map(grammar::Sum::real_arms).flat_map(|arm| &arm.factors).filter_map(
+            |factor| match factor {
+                Factor::Axis(axis) => Some(axis.axis),
+                _ => None,
+            },
+        );
     let symbols = axes.flat_map(|axis| mapping.axis(axis).size.symbols());
     symbols
         .filter_map(|symbol| match symbol {

@@ -5,6 +5,7 @@
 //! On other devices everything is candle's, with inputs in one piece and indices of u32, which all devices take.
 
 mod activation;
+mod agreement;
 mod attention;
 mod cache;
 mod cpu;
@@ -14,6 +15,7 @@ mod language;
 mod linear;
 mod mlp;
 mod norm;
+mod place;
 mod rotary;
 mod shapes;
 mod weights;
@@ -21,6 +23,7 @@ mod weights;
 use candle_core as candle;
 
 pub use activation::Activation;
+pub use agreement::{Agreement, agreement};
 pub use attention::{Attention, Mask, attention, join_heads, split_heads};
 pub use cache::KvCache;
 pub use candle::{D, DType, Device, Error, Result, Tensor};
@@ -30,9 +33,10 @@ pub use language::{CausalLm, LanguageModel, MaskedLm};
 pub use linear::Linear;
 pub use mlp::{Experts, GatedMlp, Routed, Router, Routing};
 pub use norm::{LayerNorm, RmsNorm};
+pub use place::{Place, PlaceError};
 pub use rotary::{Pairs, Rotary};
 pub use shapes::{
-    absent, join_last, last, permute_heads, pick, positions, repeat_last, size, softmax, softmax_along, split,
-    split_last, split_within, top_k,
+    absent, join_last, last, permute_heads, pick, positions, repeat_last, size, softmax, softmax_along,
+    split, split_last, split_within, top_k,
 };
 pub use weights::{RotaryOptions, Weights, load};

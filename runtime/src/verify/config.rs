@@ -4,7 +4,8 @@ use transship_grammar as grammar;
 
 use grammar::{Field, SideId, Value};
 
-use crate::bind::{Binding, Known, Origin};
+use crate::bind::{Binding, Known, Origin, Setting};
+use crate::plan::to_json;
 
 /// A config value that two checkpoints state differently.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,4 +55,15 @@ fn are_synonyms(one: &Value, other: &Value) -> bool {
 
 fn has_place(field: &Field, side: SideId) -> bool {
     !field.places[side.index()].is_empty() || (side == SideId::Left && field.computed.is_some())
+}
+
+/// Values that something but a default gives, as settings.
+pub(super) fn settings(binding: &Binding<'_>) -> Vec<Setting> {
+    let given =
+        binding.values().filter(|(_, value, origin)| **origin != Origin::Default && **value != Value::Null);
+    let text = |value: &Value| match value {
+        Value::Text(text) => text.clone(),
+        other => to_json(other).to_string(),
+    };
+    given.map(|(name, value, _)| Setting { name: name.to_owned(), value: text(value) }).collect()
 }

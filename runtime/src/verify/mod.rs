@@ -13,7 +13,7 @@ use grammar::{Diagnostics, Mapping, SideId};
 pub use compared::{Difference, FirstDifference};
 pub use config::ConfigDifference;
 
-use crate::bind::{BindOptions, bind_pair};
+use crate::bind::{BindOptions, Setting, bind_pair};
 use crate::convert::check_copies;
 use crate::engine::Tolerance;
 use crate::plan::{Pairs, PlanOptions, pair_parameters};
@@ -40,6 +40,7 @@ pub struct Verify<'a> {
     extra: [Vec<String>; 2],
     config: Vec<ConfigDifference>,
     notes: Vec<String>,
+    settings: [Vec<Setting>; 2],
     dtype: Option<DType>,
     tolerance: Tolerance,
     threads: usize,
@@ -106,6 +107,7 @@ impl<'a> Verify<'a> {
             extra,
             config: config::compare(&bindings),
             notes,
+            settings: bindings.each_ref().map(config::settings),
             dtype: options.dtype,
             tolerance: options.tolerance,
             threads: options.threads,
@@ -122,6 +124,13 @@ impl<'a> Verify<'a> {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The config values of each checkpoint that are known, as settings. With them each binds by itself to what it was
+    /// compared as: what one does not say of itself is said, and padding is left out.
+    #[must_use]
+    pub fn settings(&self) -> &[Vec<Setting>; 2] {
+        &self.settings
     }
 
     /// Bytes of the second checkpoint that are compared.
