@@ -15,6 +15,7 @@ mod port_model;
 mod prose;
 mod random_layouts;
 mod ranks;
+mod run;
 mod testing;
 mod ui;
 mod verify;
