@@ -22,6 +22,7 @@ mod size;
 mod source;
 mod template;
 mod value;
+mod walk;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
@@ -43,6 +44,7 @@ pub use template::{Captures, IndexPart, Part, Template};
 pub use value::{
     BlocksWord, Environment, EvalError, Expr, ExprKind, Operator, Pattern, PatternChoice, Value,
 };
+pub use walk::KernelOrder;
 
 /// Parses, resolves and checks a mapping.
 ///

@@ -19,6 +19,8 @@ mod prose;
 mod random_layouts;
 mod ranks;
 mod resplit;
+mod run;
 mod shipped;
 mod testing;
 mod ui;
+mod verify;

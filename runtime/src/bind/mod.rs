@@ -2,6 +2,7 @@
 //!
 //! Cheap checks come first: config documents, then names, then shapes; data is never read here.
 
+mod against;
 mod config;
 mod coordinates;
 mod judge;
@@ -20,6 +21,7 @@ use grammar::{
     AxisId, ChoiceId, Code, Diagnostic, Diagnostics, Environment, FieldId, Guard, Mapping, SideId, Value,
 };
 
+pub(crate) use against::{Against, bind_pair};
 pub(crate) use config::from_json;
 pub use config::{BaseConfig, Origin, Setting};
 pub(crate) use names::{Claimed, Claims, Key, captures, full_name, is_renaming, relative, sorted_key};
@@ -58,6 +60,8 @@ pub struct Binding<'a> {
     pub(crate) ranks: Ranks,
     /// What the user should know, in the order it was found.
     pub(crate) notes: Vec<String>,
+    /// The checkpoint it is compared with, where it is not converted.
+    pub(crate) against: Option<Against>,
 }
 
 /// A config value and where it comes from.
@@ -108,6 +112,17 @@ impl<'a> Binding<'a> {
         from: SideId,
         options: &BindOptions,
     ) -> Result<Binding<'a>, Diagnostics> {
+        Binding::bind(mapping, checkpoint, from, options, None)
+    }
+
+    /// The same, for a conversion or to compare with another checkpoint.
+    fn bind(
+        mapping: &'a Mapping,
+        checkpoint: &'a Checkpoint,
+        from: SideId,
+        options: &BindOptions,
+        against: Option<Against>,
+    ) -> Result<Binding<'a>, Diagnostics> {
         let mut diagnostics = Diagnostics::new(&mapping.source);
         let mut binding = Binding {
             mapping,
@@ -119,6 +134,7 @@ impl<'a> Binding<'a> {
             claims: Claims::default(),
             ranks: Ranks::default(),
             notes: Vec::new(),
+            against,
         };
         binding.check_executable(&mut diagnostics);
         binding.find_ranks(options, &mut diagnostics);
@@ -142,7 +158,9 @@ impl<'a> Binding<'a> {
         stop_on_errors(&diagnostics)?;
         binding.check_coordinates(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
-        binding.check_complete(&mut diagnostics);
+        if binding.against.is_none() {
+            binding.check_complete(&mut diagnostics);
+        }
         binding.check_requirements(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
         Ok(binding)
@@ -168,6 +186,7 @@ impl<'a> Binding<'a> {
             claims: Claims::default(),
             ranks: Ranks::default(),
             notes: Vec::new(),
+            against: None,
         };
         binding.set_config(settings, &mut diagnostics);
         stop_on_errors(&diagnostics)?;

@@ -2,6 +2,7 @@
 //! size. No tensor data is read for it.
 
 mod carried;
+mod compare;
 mod documents;
 mod found;
 mod notes;
@@ -20,6 +21,7 @@ use transship_grammar as grammar;
 
 use grammar::{Code, Diagnostic, Diagnostics, Format};
 
+pub(crate) use compare::{Pairs, ParameterPair, PartPair, pair_parameters};
 pub(crate) use documents::to_json;
 pub(crate) use pieces::{LayoutSizes, StoredPart};
 
