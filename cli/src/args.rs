@@ -75,7 +75,7 @@ pub(crate) struct Conversion {
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) tp: u64,
 
-    /// Pipeline-parallel ranks to split the output over
+    /// Pipeline-parallel ranks to split the output over; as many as --pp-layers gives if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) pp: Option<u64>,
 
@@ -147,6 +147,7 @@ Examples:
   transship convert checkpoints/ out --set vocab=50257 --dtype f16
   transship convert gpt2-hf out --to megatron --tp 2 --pp 2 --set divisor=128
   transship convert megatron-tp8/ megatron-tp2 --to megatron --tp 2
+  transship convert llama-hf out --to mcore --tp 2 --pp-layers 7,9,9,7
   transship convert my.pt out --mapping my.mapping --config config.json";
 
 /// Show what a conversion would do: each target, its sources, what is done to them, and all files.

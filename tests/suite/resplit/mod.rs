@@ -150,40 +150,90 @@ fn case(family: Family) -> impl Strategy<Value = (Model, Split, Split)> {
     })
 }
 
-/// The same cases on every run.
-fn check_cases(family: Family, count: u32) {
+/// What can go wrong in a case alone.
+fn traits(model: &Model, splits: [&Split; 2]) -> Vec<&'static str> {
+    let any = |holds: &dyn Fn(&Split) -> bool| splits.iter().any(|split| holds(split));
+    let uneven = |split: &Split| split.blocks.iter().any(|block| *block != split.blocks[0]);
+    let of_all = [
+        ("tensor ranks change", splits[0].tp != splits[1].tp),
+        ("four tensor ranks", any(&|s| s.tp == 4)),
+        ("four stages", any(&|s| s.pp == 4)),
+        ("virtual stages", any(&|s| s.vpp == 2)),
+        ("uneven virtual stages", any(&|s| s.vpp == 2 && uneven(s))),
+        ("a stage without layers", any(&|s| s.blocks.contains(&0))),
+        ("even stages", any(&|s| s.pp > 1 && !uneven(s))),
+        ("part of a group on each rank", any(&|s| s.tp > model.groups)),
+        ("several groups on each rank", any(&|s| s.tp > 1 && s.tp < model.groups)),
+        ("experts on other ranks", any(&|s| s.ep > 1)),
+        ("a tied head on another stage", model.tied && any(&|s| s.pp > 1)),
+    ];
+    of_all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect()
+}
+
+/// The same cases on every run; those that are `wanted` must be among them.
+fn check_cases(family: Family, count: u32, wanted: &[&str]) {
+    let seen = std::cell::RefCell::new(std::collections::BTreeSet::new());
     let config = ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() };
     let algorithm = config.rng_algorithm;
     let random = proptest::test_runner::TestRng::deterministic_rng(algorithm);
     let mut runner = proptest::test_runner::TestRunner::new_with_rng(config, random);
     let checked = runner.run(&case(family), |(model, a, b)| {
+        seen.borrow_mut().extend(traits(&model, [&a, &b]));
         check_case(&model, [&a, &b]);
         Ok(())
     });
     checked.unwrap_or_else(|e| panic!("{e}"));
+    let always = ["tensor ranks change", "four tensor ranks", "four stages", "virtual stages", "even stages"];
+    let always = always.into_iter().chain(["uneven virtual stages", "a stage without layers"]);
+    for name in always.chain(wanted.iter().copied()) {
+        assert!(seen.borrow().contains(name), "no case of {family:?} has {name}");
+    }
+}
+
+#[test]
+fn a_model_all_of_whose_sizes_are_alike() {
+    let model = Model {
+        family: Family::McoreLlama,
+        layers: 4,
+        heads: 4,
+        groups: 2,
+        head_dim: 4,
+        hidden: 16,
+        ffn: 16,
+        vocab: 16,
+        positions: 16,
+        experts: 0,
+        tied: false,
+        divisor: 4,
+        seed: 11,
+    };
+    let one = Split { tp: 2, pp: 2, vpp: 1, ep: 1, blocks: vec![2, 2] };
+    let other = Split { tp: 4, pp: 2, vpp: 2, ep: 1, blocks: vec![1, 1, 1, 1] };
+    check_case(&model, [&one, &other]);
 }
 
 #[test]
 fn megatron_gpt2_is_split_and_split_anew() {
-    check_cases(Family::MegatronGpt2, 12);
+    check_cases(Family::MegatronGpt2, 8, &["a tied head on another stage"]);
 }
 
 #[test]
 fn mcore_gpt2_is_split_and_split_anew() {
-    check_cases(Family::McoreGpt2, 12);
+    check_cases(Family::McoreGpt2, 8, &["a tied head on another stage"]);
 }
 
 #[test]
 fn megatron_llama_is_split_and_split_anew() {
-    check_cases(Family::MegatronLlama, 12);
+    check_cases(Family::MegatronLlama, 8, &["part of a group on each rank"]);
 }
 
 #[test]
 fn mcore_llama_is_split_and_split_anew() {
-    check_cases(Family::McoreLlama, 16);
+    let groups = ["part of a group on each rank", "several groups on each rank"];
+    check_cases(Family::McoreLlama, 12, &[&groups[..], &["a tied head on another stage"]].concat());
 }
 
 #[test]
 fn mcore_mixtral_is_split_and_split_anew() {
-    check_cases(Family::McoreMixtral, 8);
+    check_cases(Family::McoreMixtral, 6, &["experts on other ranks", "part of a group on each rank"]);
 }
