@@ -1,37 +1,62 @@
 //! Mappings and checkpoints as commands name them.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use transship::grammar::{
-    Code, Diagnostic, Diagnostics, Mapping, SideId, Source, Style, check, nearest, render,
+    Code, Diagnostic, Diagnostics, Found, Mapping, SideId, Source, Style, Target, beside, check, nearest,
+    render,
 };
 use transship::{
     BaseConfig, BindOptions, Binding, Checkpoint, OpenOptions, PlanOptions, detect_side, side_marks,
 };
-use transship_mappings::{SHIPPED, shipped};
+use transship_mappings::{SHIPPED, library, shipped};
 
 use crate::args::{Choice, Conversion};
 use crate::{Failure, Streams};
 
-/// The text of a mapping file or, where there is no such file, of a shipped mapping.
+/// The text of a mapping file or, where there is no such file, of a shipped mapping; with all that it imports.
 pub(crate) fn mapping_source(name: &str) -> Result<Source, Failure> {
     let path = Path::new(name);
-    match std::fs::read(path) {
-        Ok(bytes) => String::from_utf8(bytes).map(|text| Source::new(name, &text)).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            Failure::new(format_args!(
-                "cannot read {name}: it is not UTF-8 text (byte {at}); save it as UTF-8"
-            ))
-        }),
+    let (shown, text) = match std::fs::read(path) {
+        Ok(bytes) => {
+            (name.to_owned(), utf8(bytes).map_err(|e| Failure::new(format_args!("cannot read {name}: {e}")))?)
+        }
         Err(error) => match shipped(name) {
-            Some(mapping) => Ok(Source::new(&format!("{name}.mapping"), mapping.text)),
-            None if error.kind() == std::io::ErrorKind::NotFound => Err(unknown_mapping(name)),
-            None if path.is_dir() => Err(Failure::new(format_args!(
-                "cannot read {name}: it is a directory; give a mapping file in it"
-            ))),
-            None => Err(Failure::new(format_args!("cannot read {name}: {error}"))),
+            Some(mapping) => (format!("{name}.mapping"), mapping.text.to_owned()),
+            None if error.kind() == ErrorKind::NotFound => return Err(unknown_mapping(name)),
+            None if path.is_dir() => {
+                return Err(Failure::new(format_args!(
+                    "cannot read {name}: it is a directory; give a mapping file in it"
+                )));
+            }
+            None => return Err(Failure::new(format_args!("cannot read {name}: {error}"))),
         },
+    };
+    Ok(Source::load(&shown, &text, &mut find_import))
+}
+
+/// What an `import` of the text `from` stands for.
+fn find_import(from: &str, target: Target<'_>) -> Result<Found, String> {
+    match target {
+        Target::Library(name) => library(name),
+        Target::Path(path) => {
+            let path = beside(from, path);
+            let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => format!("there is no file {path}"),
+                _ => format!("cannot read {path}: {error}"),
+            })?;
+            let text = utf8(bytes).map_err(|e| format!("cannot read {path}: {e}"))?;
+            Ok((path, text))
+        }
     }
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("it is not UTF-8 text (byte {at}); save it as UTF-8")
+    })
 }
 
 fn unknown_mapping(name: &str) -> Failure {

@@ -12,12 +12,14 @@ pub(crate) struct Ident {
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     pub(crate) name: Ident,
-    pub(crate) sides: [Ident; 2],
+    /// Absent in a library.
+    pub(crate) sides: Option<[Ident; 2]>,
     pub(crate) items: Vec<Item>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
+    Import(Import),
     Side(SideDecl),
     Config(ConfigDecl),
     Module(ModuleDecl),
@@ -35,6 +37,7 @@ pub(crate) enum Item {
 impl Item {
     pub(crate) fn span(&self) -> Span {
         match self {
+            Item::Import(x) => x.span,
             Item::Side(x) => x.span,
             Item::Config(x) => x.span,
             Item::Module(x) => x.span,
@@ -49,6 +52,15 @@ impl Item {
             Item::Tie(x) => x.span,
         }
     }
+}
+
+/// `import megatron`, `import "./common.mapping"`.
+#[derive(Clone, Debug)]
+pub(crate) struct Import {
+    pub(crate) name: Ident,
+    /// Whether the name is a path.
+    pub(crate) by_path: bool,
+    pub(crate) span: Span,
 }
 
 // ------------------------------------------------------------------ names

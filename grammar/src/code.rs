@@ -62,6 +62,12 @@ codes! {
     UnknownOption = "0110", "unknown option";
     /// A declaration that nothing uses.
     Unused = "0111", "unused declaration";
+    /// An import of something that cannot be read.
+    ImportNotFound = "0112", "import not found";
+    /// A library that imports itself.
+    ImportCycle = "0113", "import cycle";
+    /// A mapping where a library belongs, or a library where a mapping does.
+    NotALibrary = "0114", "mapping for library";
     /// One axis twice in a layout.
     AmbiguousAxis = "0201", "ambiguous axis";
     /// A dimension that is a bare number.

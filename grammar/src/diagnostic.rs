@@ -127,9 +127,13 @@ impl Diagnostics {
         self.list.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// Sorts by place, so that the order of checks does not show.
+    /// Sorts by place, so that the order of checks does not show. What is imported stands where its import does.
     pub fn sort(&mut self) {
-        self.list.sort_by_key(|d| d.primary.as_ref().map_or(u32::MAX, |l| l.span.start));
+        let source = &self.source;
+        self.list.sort_by_cached_key(|d| match &d.primary {
+            Some(label) => source.order(label.span.start),
+            None => vec![u32::MAX],
+        });
     }
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod code;
 mod diagnostic;
 mod format;
+mod import;
 mod layout;
 mod mapping;
 pub mod model;
@@ -26,6 +27,7 @@ mod walk;
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
 pub use format::format;
+pub use import::{Found, Imported, Target, beside, check_library};
 pub use layout::{
     Arm, AxisUse, Box as LayoutBox, BoxAxis, Factor, Labels, Layout, Padding, Placed, Sizes, Sum,
     SymbolicBox, Unplaced,
@@ -44,16 +46,25 @@ pub use walk::KernelOrder;
 
 /// Parses, resolves and checks a mapping.
 ///
-/// The mapping comes with the warnings found.
+/// The mapping comes with the warnings found. What it imports must have been found by [`Source::load`].
 ///
 /// # Errors
 /// All independent mistakes, and the warnings among them, sorted by place.
 pub fn check(source: &Source) -> Result<(Mapping, Diagnostics), Diagnostics> {
     let mut diagnostics = Diagnostics::new(source);
-    let (file, errors) = parse::parse_recovering(source);
+    let (file, errors) = parse::parse_recovering(&source.parts()[0]);
     errors.into_iter().for_each(|e| diagnostics.push(e));
-    let Some(file) = file else { return Err(diagnostics) };
-    let mapping = resolve::resolve(&file, source, &mut diagnostics);
+    let Some(mut file) = file else { return Err(diagnostics) };
+    let Some(sides) = file.sides.clone() else {
+        diagnostics.push(import::library_alone(&file));
+        return Err(diagnostics);
+    };
+    // What is not there may declare anything.
+    if !import::expand_imports(&mut file, source, &mut diagnostics) {
+        diagnostics.sort();
+        return Err(diagnostics);
+    }
+    let mapping = resolve::resolve(&file, &sides, source, &mut diagnostics);
     check::check_mapping(&mapping, &mut diagnostics);
     if !diagnostics.has_errors() {
         check::check_not_empty(&mapping, &mut diagnostics);

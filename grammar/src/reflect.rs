@@ -9,10 +9,12 @@ impl Mapping {
     /// where the other side has rank axes of its own.
     #[must_use]
     pub fn reflected(&self, side: SideId) -> Option<Mapping> {
+        self.ranks_of(side.other()).next().is_none().then(|| self.mirrored(side))
+    }
+
+    /// The same without regard to rank axes of the other side, which belong to nothing then.
+    pub(crate) fn mirrored(&self, side: SideId) -> Mapping {
         let other = side.other();
-        if self.ranks_of(other).next().is_some() {
-            return None;
-        }
         let mut mapping = self.clone();
         let count = mapping.ranks.len();
         for rank in 0..count {
@@ -56,7 +58,7 @@ impl Mapping {
         mapping.config.writes.retain(|write| write.side == side);
         mapping.config.writes.iter_mut().for_each(|write| write.side = other);
         mapping.reflected = true;
-        Some(mapping)
+        mapping
     }
 }
 

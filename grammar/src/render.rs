@@ -1,10 +1,10 @@
 //! Diagnostics as text: rustc's look, one line each, or JSON lines. The only file that knows the renderer.
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
 use serde_json::json;
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
-use crate::source::{Source, Span};
+use crate::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
+use crate::source::{Part, Source, Span};
 
 /// How diagnostics are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,23 +52,30 @@ fn full(diagnostic: &Diagnostic, source: &Source, level: Level<'_>, colour: bool
         .id(diagnostic.code.as_str())
         .elements(Vec::<annotate_snippets::Element<'_>>::new());
     if let Some(primary) = &diagnostic.primary {
-        let clamp = |span: Span| {
-            let len = source.text().len();
-            let start = span.range().start.min(len);
-            start..span.range().end.clamp(start, len)
-        };
-        let label = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
-        let mut snippet = Snippet::source(source.text())
-            .path(source.name())
-            .annotation(AnnotationKind::Primary.span(clamp(primary.span)).label(label(&primary.text)));
+        let first = source.part_at(primary.span.start);
+        let mut snippet = snippet_of(first).annotation(annotation(AnnotationKind::Primary, first, primary));
+        let mut others: Vec<(&Part, Vec<&Label>)> = Vec::new();
         for other in &diagnostic.secondary {
-            snippet =
-                snippet.annotation(AnnotationKind::Context.span(clamp(other.span)).label(label(&other.text)));
+            let part = source.part_at(other.span.start);
+            if part == first {
+                snippet = snippet.annotation(annotation(AnnotationKind::Context, part, other));
+            } else if let Some((_, labels)) = others.iter_mut().find(|(p, _)| *p == part) {
+                labels.push(other);
+            } else {
+                others.push((part, vec![other]));
+            }
         }
         group = group.element(snippet);
+        for (part, labels) in others {
+            let annotations = labels.into_iter().map(|l| annotation(AnnotationKind::Context, part, l));
+            group = group.element(snippet_of(part).annotations(annotations));
+        }
     }
     for note in &diagnostic.notes {
         group = group.element(Level::NOTE.message(note.as_str()));
+    }
+    if let Some(note) = imported_by(diagnostic, source) {
+        group = group.element(Level::NOTE.message(note));
     }
     for help in &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
@@ -77,6 +84,23 @@ fn full(diagnostic: &Diagnostic, source: &Source, level: Level<'_>, colour: bool
     let mut text = renderer.render(&[group]);
     text.push_str("\n\n");
     text
+}
+
+/// How the text that a diagnostic points into came to be part of the mapping.
+fn imported_by(diagnostic: &Diagnostic, source: &Source) -> Option<String> {
+    let at = diagnostic.primary.as_ref()?.span.start;
+    let importers: Vec<String> = source.importers(at).iter().map(|name| format!("`{name}`")).collect();
+    (!importers.is_empty()).then(|| {
+        format!("`{}` is imported by {}", source.name_at(at), importers.join(", which is imported by "))
+    })
+}
+
+fn snippet_of(part: &Part) -> Snippet<'_, Annotation<'_>> {
+    Snippet::source(&*part.text).path(&*part.name)
+}
+
+fn annotation<'a>(kind: AnnotationKind, part: &Part, label: &'a Label) -> Annotation<'a> {
+    kind.span(part.local(label.span)).label((!label.text.is_empty()).then_some(label.text.as_str()))
 }
 
 fn severity(diagnostic: &Diagnostic) -> &'static str {
@@ -90,7 +114,7 @@ fn short(diagnostic: &Diagnostic, source: &Source) -> String {
     let place = match &diagnostic.primary {
         Some(label) => {
             let (line, column) = source.position(label.span.start);
-            format!("{}:{line}:{column}", source.name())
+            format!("{}:{line}:{column}", source.name_at(label.span.start))
         }
         None => source.name().to_owned(),
     };
@@ -100,9 +124,12 @@ fn short(diagnostic: &Diagnostic, source: &Source) -> String {
 fn json_line(diagnostic: &Diagnostic, source: &Source) -> String {
     let place = |span: Span| {
         let (line, column) = source.position(span.start);
-        let (end_line, end_column) = source.position(span.end);
+        let part = source.part_at(span.start);
+        let local = part.local(span);
+        let end = part.start + local.end;
+        let (end_line, end_column) = source.position(u32::try_from(end).unwrap_or(u32::MAX));
         json!({
-            "start": span.start, "end": span.end,
+            "file": &*part.name, "start": local.start, "end": local.end,
             "line": line, "column": column, "end_line": end_line, "end_column": end_column,
         })
     };
@@ -111,7 +138,7 @@ fn json_line(diagnostic: &Diagnostic, source: &Source) -> String {
         "code": diagnostic.code.as_str(),
         "severity": severity(diagnostic),
         "message": diagnostic.message,
-        "file": source.name(),
+        "file": diagnostic.primary.as_ref().map_or(source.name(), |l| source.name_at(l.span.start)),
         "primary": diagnostic.primary.as_ref().map(label),
         "secondary": diagnostic.secondary.iter().map(label).collect::<Vec<_>>(),
         "notes": diagnostic.notes,

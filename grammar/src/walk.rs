@@ -159,11 +159,10 @@ impl Scope {
 
 impl Mapping {
     /// The mapping from checkpoints of side `from` to the weights of a model, each laid out as its kernel takes it and
-    /// called by [`Model::kernel_name`]. Other parameters of the model's side keep their names. `None` where `from` is
-    /// the model's own side and cannot be mapped onto itself.
+    /// called by [`Model::kernel_name`]. Other parameters of the model's side keep their names.
     #[must_use]
-    pub fn laid_out_for(&self, model: &Model, from: SideId) -> Option<Mapping> {
-        let mut mapping = if from == model.side { self.reflected(from)? } else { self.clone() };
+    pub fn laid_out_for(&self, model: &Model, from: SideId) -> Mapping {
+        let mut mapping = if from == model.side { self.mirrored(from) } else { self.clone() };
         let to = from.other();
         mapping.reflected = false;
         mapping.sides[to.index()].format = crate::mapping::Format::Safetensors;
@@ -190,6 +189,6 @@ impl Mapping {
                 }];
             }
         }
-        Some(mapping)
+        mapping
     }
 }

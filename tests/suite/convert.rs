@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use transship::grammar::{Mapping, SideId, Source, Style, check, render};
+use transship::grammar::{Mapping, SideId, Style, check, render};
 use transship::{
     BaseConfig, Checkpoint, ConvertError, ConvertOptions, Setting, convert, detect_side, output,
 };
@@ -11,7 +11,7 @@ use crate::oracle::{assert_same_config, assert_same_tensors, data, is_mask_buffe
 
 fn megatron_gpt2() -> Mapping {
     let shipped = transship_mappings::shipped("megatron_gpt2").expect("shipped");
-    check(&Source::new("megatron_gpt2.mapping", shipped.text)).expect("the shipped mapping checks").0
+    check(&shipped.source()).expect("the shipped mapping checks").0
 }
 
 fn run(input: &Path, output: &Path, options: &ConvertOptions) {

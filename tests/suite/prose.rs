@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use transship_grammar::{Code, Diagnostics, Source, Style, check, render};
+use transship_grammar::{Code, Diagnostics, Source, Style, Target, beside, check, check_library, render};
 
 /// Config that examples without a first line of their own can rely on.
 const PRELUDE: &str = "mapping example : a <=> b
@@ -27,12 +27,33 @@ struct Block {
 
 impl Block {
     fn is_whole(&self) -> bool {
-        self.text.lines().any(|l| l.starts_with("mapping "))
+        self.text.lines().any(|l| l.starts_with("mapping ") || l.starts_with("library "))
     }
 
-    fn findings(&self, name: &str) -> Result<Diagnostics, Diagnostics> {
+    /// What it imports is a block of the same text that begins with `library` and the name of the file.
+    fn findings(&self, name: &str, all: &[Block]) -> Result<Diagnostics, Diagnostics> {
         let text = if self.is_whole() { self.text.clone() } else { format!("{PRELUDE}{}", self.text) };
-        check(&Source::new(name, &text)).map(|(_, warnings)| warnings)
+        let source = Source::load(name, &text, &mut |from, target| match target {
+            Target::Library(library) => transship_mappings::library(library),
+            Target::Path(path) => {
+                let path = beside(from, path);
+                let header = format!("library {}", path.trim_end_matches(".mapping"));
+                let found = all.iter().find(|b| b.text.lines().any(|l| l == header));
+                found
+                    .map(|b| (path.clone(), b.text.clone()))
+                    .ok_or_else(|| format!("there is no file {path}"))
+            }
+        });
+        match check_library(&source) {
+            Some(said) if self.info == "mapping" => {
+                if said.has_errors() {
+                    Err(said)
+                } else {
+                    Ok(said)
+                }
+            }
+            _ => check(&source).map(|(_, warnings)| warnings),
+        }
     }
 }
 
@@ -79,11 +100,12 @@ fn wrong_examples_of_explanations_have_the_mistake_and_right_ones_have_none() {
             blocks.iter().filter(|b| b.info.starts_with("mapping")).partition(|b| b.info == "mapping wrong");
         assert_eq!((wrong.is_empty(), right.is_empty()), (!of_mapping, !of_mapping), "{code}");
         for block in wrong {
-            let (Ok(said) | Err(said)) = block.findings(code.as_str());
+            let (Ok(said) | Err(said)) = block.findings(code.as_str(), &blocks);
             assert!(said.list().iter().any(|d| d.code == *code), "{code}:\n{}\n{}", block.text, plain(&said));
         }
         for block in right {
-            let said = block.findings(code.as_str()).unwrap_or_else(|e| panic!("{code}:\n{}", plain(&e)));
+            let said =
+                block.findings(code.as_str(), &blocks).unwrap_or_else(|e| panic!("{code}:\n{}", plain(&e)));
             assert!(said.list().is_empty(), "{code}:\n{}", plain(&said));
         }
     }
@@ -93,10 +115,11 @@ fn wrong_examples_of_explanations_have_the_mistake_and_right_ones_have_none() {
 fn examples_of_the_language_reference_pass_and_its_codes_exist() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/language.md");
     let text = fs::read_to_string(path).expect("the reference is there");
-    let examples: Vec<Block> = blocks(&text).into_iter().filter(|b| b.info == "mapping").collect();
-    assert!(examples.iter().any(Block::is_whole), "the reference has no whole mapping");
-    for block in &examples {
-        if let Err(said) = block.findings("language.md") {
+    let all = blocks(&text);
+    let examples: Vec<&Block> = all.iter().filter(|b| b.info == "mapping").collect();
+    assert!(examples.iter().any(|b| b.is_whole()), "the reference has no whole mapping");
+    for block in examples {
+        if let Err(said) = block.findings("language.md", &all) {
             panic!("{}\n{}", block.text, plain(&said));
         }
     }

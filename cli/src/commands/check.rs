@@ -1,6 +1,6 @@
 //! `transship check`.
 
-use transship::grammar::{Mapping, Style, check, render};
+use transship::grammar::{Diagnostics, Mapping, Style, check, check_library, render};
 
 use crate::args::{Check, DiagnosticFormat};
 use crate::load::mapping_source;
@@ -15,16 +15,20 @@ pub(crate) fn run(args: &Check, streams: &mut Streams<'_>) -> Result<(), Failure
     let mut wrong = 0;
     for name in &args.mappings {
         let source = mapping_source(name)?;
+        if let Some(said) = check_library(&source) {
+            wrong += usize::from(said.has_errors());
+            show(&said, style, streams)?;
+            if style != Style::Json && !said.has_errors() {
+                writeln!(streams.out, "{name}: a library, judged with the mappings that import it")?;
+            }
+            continue;
+        }
         let result = check(&source);
         let diagnostics = match &result {
             Ok((_, warnings)) => warnings,
             Err(errors) => errors,
         };
-        let text = render(diagnostics, style);
-        // JSON is a result; the other forms are messages.
-        let stream: &mut dyn std::io::Write =
-            if style == Style::Json { &mut *streams.out } else { &mut *streams.err };
-        stream.write_all(text.as_bytes())?;
+        show(diagnostics, style, streams)?;
         match &result {
             Ok((mapping, _)) if style != Style::Json => writeln!(streams.out, "{}", summary(name, mapping))?,
             Ok(_) => {}
@@ -40,6 +44,13 @@ pub(crate) fn run(args: &Check, streams: &mut Streams<'_>) -> Result<(), Failure
         _ => format!("{wrong} of {} mappings have mistakes\n", args.mappings.len()),
     };
     Err(Failure { message, code: FAILED })
+}
+
+/// JSON is a result; the other forms are messages.
+fn show(diagnostics: &Diagnostics, style: Style, streams: &mut Streams<'_>) -> std::io::Result<()> {
+    let stream: &mut dyn std::io::Write =
+        if style == Style::Json { &mut *streams.out } else { &mut *streams.err };
+    stream.write_all(render(diagnostics, style).as_bytes())
 }
 
 /// What was proved, and what goes one way only.

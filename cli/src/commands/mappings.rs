@@ -1,6 +1,6 @@
 //! `transship mappings`.
 
-use transship_mappings::SHIPPED;
+use transship_mappings::{LIBRARIES, SHIPPED};
 
 use crate::args::Mappings;
 use crate::load::{load_mapping, mapping_source};
@@ -8,8 +8,11 @@ use crate::{Failure, Streams};
 
 pub(crate) fn run(args: &Mappings, streams: &mut Streams<'_>) -> Result<(), Failure> {
     if let Some(name) = &args.name {
-        let source = mapping_source(name)?;
-        streams.out.write_all(source.text().as_bytes())?;
+        let text = match LIBRARIES.iter().find(|l| l.name == name) {
+            Some(library) => library.text.to_owned(),
+            None => mapping_source(name)?.text().to_owned(),
+        };
+        streams.out.write_all(text.as_bytes())?;
         return Ok(());
     }
     for shipped in SHIPPED {
@@ -17,5 +20,7 @@ pub(crate) fn run(args: &Mappings, streams: &mut Streams<'_>) -> Result<(), Fail
         let first = mapping.docs.lines().next().unwrap_or_default();
         writeln!(streams.out, "{:<16} {first}", shipped.name)?;
     }
+    let names: Vec<&str> = LIBRARIES.iter().map(|l| l.name).collect();
+    writeln!(streams.out, "\nLibraries that mappings can import: {}", names.join(", "))?;
     Ok(())
 }

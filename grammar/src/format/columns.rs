@@ -8,6 +8,7 @@ use super::doc::{Doc, INDENT, WIDTH};
 pub(super) enum Kind {
     /// Not aligned with anything.
     Other,
+    Import,
     Field,
     ToLeft,
     ToRight,

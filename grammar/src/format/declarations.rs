@@ -6,9 +6,17 @@ use super::doc::{Doc, INDENT, WIDTH};
 use super::name::{clause, formals};
 use super::{Printer, quoted, words};
 use crate::ast::{
-    ConfigDecl, ConfigLine, ConfigLineKind, Expr, Field, FieldSource, Ident, LayoutDef, LayoutExpr,
+    ConfigDecl, ConfigLine, ConfigLineKind, Expr, Field, FieldSource, Ident, Import, LayoutDef, LayoutExpr,
     ModuleDecl, ModuleParam, Name, SideDecl, SideEntry, SideEntryKind,
 };
+
+impl Printed {
+    pub(super) fn import(import: &Import) -> Printed {
+        let name = &import.name.text;
+        let doc = Doc::text(format!("import {}", if import.by_path { quoted(name) } else { name.clone() }));
+        Printed::row(Kind::Import, &[(0, &doc)], doc.clone())
+    }
+}
 
 impl Printer<'_> {
     pub(super) fn side(self, side: &SideDecl, indent: usize) -> Printed {

@@ -19,7 +19,7 @@ use self::comments::{Sequence, Trivia};
 use self::doc::Doc;
 use crate::ast::{File, Ident, Item};
 use crate::diagnostic::Diagnostics;
-use crate::parse::parse_file;
+use crate::parse::parse_part;
 use crate::source::{Source, Span};
 
 /// The mapping in the one style: 4 spaces of indent, neighbouring lines of a kind in columns, 110 characters
@@ -28,7 +28,7 @@ use crate::source::{Source, Span};
 /// # Errors
 /// The mapping does not parse. That it does not check is no obstacle.
 pub fn format(source: &Source) -> Result<String, Diagnostics> {
-    let file = parse_file(source).map_err(|error| {
+    let file = parse_part(&source.parts()[0]).map_err(|error| {
         let mut diagnostics = Diagnostics::new(source);
         diagnostics.push(*error);
         diagnostics
@@ -50,14 +50,17 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     fn file(self, file: &File, length: usize) -> Doc {
-        let header = Span::new(self.trivia.first_token, file.sides[1].span.range().end);
+        let last = file.sides.as_ref().map_or(&file.name, |[_, right]| right);
+        let header = Span::new(self.trivia.first_token, last.span.range().end);
         let entries = std::iter::once((header, None)).chain(file.items.iter().map(|i| (i.span(), Some(i))));
         let Sequence { pieces, .. } = self.trivia.sequence(entries, 0..length, |entry| match entry {
             Some(item) => self.item(item, 0),
             None => {
-                let [left, right] = &file.sides;
                 let name = &file.name.text;
-                Printed::doc(Doc::text(format!("mapping {name} : {} <=> {}", left.text, right.text)))
+                Printed::doc(Doc::text(match &file.sides {
+                    Some([left, right]) => format!("mapping {name} : {} <=> {}", left.text, right.text),
+                    None => format!("library {name}"),
+                }))
             }
         });
         lines(pieces, 0)
@@ -65,6 +68,7 @@ impl Printer<'_> {
 
     fn item(self, item: &Item, indent: usize) -> Printed {
         match item {
+            Item::Import(import) => Printed::import(import),
             Item::Side(side) => self.side(side, indent),
             Item::Config(config) => self.config(config, indent),
             Item::Module(module) => self.module(module, indent),

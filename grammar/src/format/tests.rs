@@ -3,7 +3,7 @@ mod generate;
 use proptest::prelude::*;
 
 use super::format;
-use crate::parse::parse_file;
+use crate::parse::parse_part;
 use crate::source::Source;
 
 fn formatted(text: &str) -> String {
@@ -12,7 +12,7 @@ fn formatted(text: &str) -> String {
 
 /// The syntax tree without the places of anything.
 fn tree(text: &str) -> Option<String> {
-    let file = parse_file(&Source::new("test.mapping", text)).ok()?;
+    let file = parse_part(&Source::new("test.mapping", text).parts()[0]).ok()?;
     Some(without_spans(&format!("{file:?}")))
 }
 

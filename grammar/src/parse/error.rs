@@ -5,7 +5,7 @@ use pest::error::{ErrorVariant, InputLocation};
 use super::{Rule, hint};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::source::{Source, Span};
+use crate::source::Span;
 
 /// Brackets deeper than any mapping nests are refused before the recursive parser sees them.
 pub(super) fn check_nesting(text: &str, limit: usize) -> Result<(), Box<Diagnostic>> {
@@ -24,11 +24,10 @@ pub(super) fn check_nesting(text: &str, limit: usize) -> Result<(), Box<Diagnost
     Ok(())
 }
 
-pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) -> Diagnostic {
+pub(super) fn syntax_error(text: &str, begin: usize, error: &pest::error::Error<Rule>) -> Diagnostic {
     let at = match error.location {
         InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
     };
-    let text = source.text();
     let rules: &[Rule] = match &error.variant {
         ErrorVariant::ParsingError { positives, .. } => positives,
         ErrorVariant::CustomError { .. } => &[],
@@ -36,11 +35,15 @@ pub(super) fn syntax_error(source: &Source, error: &pest::error::Error<Rule>) ->
     if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with("//")) {
         return Diagnostic::error(
             Code::Syntax,
-            Span::new(0, 0),
+            Span::new(begin, begin),
             "the mapping is empty",
             "nothing is written here",
         )
-        .help("begin with `mapping NAME : LEFT <=> RIGHT`");
+        .help(if begin == 0 {
+            "begin with `mapping NAME : LEFT <=> RIGHT`"
+        } else {
+            "begin with `library NAME`"
+        });
     }
     if let Some(diagnostic) = hint::word_before(text, at, rules).or_else(|| hint::incomplete_header(text, at))
     {
@@ -81,6 +84,8 @@ pub(super) const ARROW_CHARACTERS: &str = "<=>-~";
 
 pub(super) const KEYWORDS: &[&str] = &[
     "mapping",
+    "library",
+    "import",
     "side",
     "config",
     "module",
@@ -159,7 +164,7 @@ fn expected_text(rules: &[Rule]) -> String {
 
 fn describe(rule: Rule) -> Option<&'static str> {
     Some(match rule {
-        Rule::header | Rule::kw_mapping => "`mapping NAME : LEFT <=> RIGHT`",
+        Rule::file | Rule::header | Rule::kw_mapping => "`mapping NAME : LEFT <=> RIGHT`",
         Rule::arrow => "an arrow (`<=>`, `=>`, `<=`)",
         Rule::stored_layout | Rule::layout | Rule::layout_expr => "a layout such as `[out in]`",
         Rule::dim | Rule::axis | Rule::group | Rule::arm => "an axis or a group in parentheses",

@@ -8,6 +8,7 @@ use crate::source::Span;
 
 /// How an item that begins with a keyword goes on.
 const FORMS: &[(&str, &str)] = &[
+    ("import", "import NAME"),
     ("side", "side NAME { format torch }"),
     ("config", "config { hidden = args.hidden <=> n_embd }"),
     ("module", "module NAME(out, in) { weight [out in] }"),
@@ -116,6 +117,10 @@ pub(super) fn help(found: &str, rules: &[Rule]) -> Option<String> {
         "|" if in_layout => "parts stand in parentheses: `[(q | k | v) hidden]`",
         _ if found.starts_with(|c: char| c.is_alphabetic() && !c.is_ascii()) => {
             "names are made of `a` to `z`, digits and `_`; other letters in a parameter's name stand in double quotes"
+        }
+        // Only an import goes on with either.
+        "." | "/" if rules.contains(&Rule::string) && rules.contains(&Rule::ident) => {
+            "the path of a file stands in quotes: `import \"./common.mapping\"`"
         }
         ";" => "nothing stands between items; leave it out",
         "#" => "comments begin with `//`",

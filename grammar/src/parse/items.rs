@@ -6,12 +6,13 @@ use super::model::{parse_model, parse_repr};
 use super::name::parse_name;
 use super::{Node, Rule as Syntax, bug, expect, ident, span, string, without_keywords};
 use crate::ast::{
-    Affine, Arrow, Drop, Emit, Ident, Item, LayoutDef, ModuleDecl, ModuleParam, Rule, RuleMatch, RuleOption,
-    RuleOptionKind, RuleSide, Term, TermContent, Tie, When,
+    Affine, Arrow, Drop, Emit, Ident, Import, Item, LayoutDef, ModuleDecl, ModuleParam, Rule, RuleMatch,
+    RuleOption, RuleOptionKind, RuleSide, Term, TermContent, Tie, When,
 };
 
 pub(super) fn parse_item(node: Node<'_>) -> Item {
     match node.as_rule() {
+        Syntax::import => Item::Import(parse_import(node)),
         Syntax::side => Item::Side(parse_side(node)),
         Syntax::config => Item::Config(parse_config(node)),
         Syntax::module => Item::Module(parse_module(node)),
@@ -26,6 +27,13 @@ pub(super) fn parse_item(node: Node<'_>) -> Item {
         Syntax::tie => Item::Tie(parse_tie(node)),
         _ => bug(),
     }
+}
+
+fn parse_import(node: Node<'_>) -> Import {
+    let at = span(&node);
+    let named = expect(without_keywords(node).next());
+    let by_path = named.as_rule() == Syntax::string;
+    Import { name: if by_path { string(named) } else { ident(&named) }, by_path, span: at }
 }
 
 fn parse_layout_def(node: Node<'_>) -> LayoutDef {

@@ -16,7 +16,7 @@ use pest::iterators::Pair;
 
 use crate::ast::{File, Ident};
 use crate::diagnostic::Diagnostic;
-use crate::source::{Source, Span};
+use crate::source::{Part, Span};
 
 #[derive(pest_derive::Parser)]
 #[grammar = "mapping.pest"]
@@ -27,18 +27,30 @@ type Node<'a> = Pair<'a, Rule>;
 /// Nesting that no mapping needs; beyond it the parser's own recursion would be at risk.
 const MAX_NESTING: usize = 64;
 
-/// Parses a whole `.mapping` file.
-pub(crate) fn parse_file(source: &Source) -> Result<File, Box<Diagnostic>> {
-    error::check_nesting(source.text(), MAX_NESTING)?;
-    let mut pairs = MappingParser::parse(Rule::file, source.text())
-        .map_err(|e| Box::new(error::syntax_error(source, &e)))?;
+/// Parses a whole mapping's or library's text; spans count from where it begins in its source.
+pub(crate) fn parse_part(part: &Part) -> Result<File, Box<Diagnostic>> {
+    parse_text(&padded(part), part.start)
+}
+
+/// The text after as much white space as there is text before it in its source, so that places are right.
+fn padded(part: &Part) -> String {
+    let mut text = " ".repeat(part.start);
+    text.push_str(&part.text);
+    text
+}
+
+/// Parses a text whose first `begin` bytes are blank.
+fn parse_text(text: &str, begin: usize) -> Result<File, Box<Diagnostic>> {
+    error::check_nesting(text, MAX_NESTING)?;
+    let mut pairs =
+        MappingParser::parse(Rule::file, text).map_err(|e| Box::new(error::syntax_error(text, begin, &e)))?;
     let mut children = pairs.next().into_iter().flat_map(Pair::into_inner);
     let header = expect(children.next());
-    let words: Vec<Ident> =
-        header.into_inner().filter(|p| p.as_rule() == Rule::ident).map(|p| ident(&p)).collect();
-    let [name, left, right] = <[Ident; 3]>::try_from(words).unwrap_or_else(|_| bug());
+    let mut words = header.into_inner().filter(|p| p.as_rule() == Rule::ident).map(|p| ident(&p));
+    let name = expect(words.next());
+    let sides = <[Ident; 2]>::try_from(words.collect::<Vec<_>>()).ok();
     let items = children.filter(|p| p.as_rule() != Rule::EOI).map(items::parse_item).collect();
-    Ok(File { name, sides: [left, right], items })
+    Ok(File { name, sides, items })
 }
 
 fn span(node: &Node<'_>) -> Span {
@@ -115,6 +127,8 @@ fn is_keyword(rule: Rule) -> bool {
     matches!(
         rule,
         Rule::kw_mapping
+            | Rule::kw_library
+            | Rule::kw_import
             | Rule::kw_side
             | Rule::kw_config
             | Rule::kw_module

@@ -3,29 +3,30 @@
 use std::ops::Range;
 
 use super::error::KEYWORDS;
-use super::parse_file;
+use super::{padded, parse_text};
 use crate::ast::File;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::source::Source;
+use crate::source::Part;
 
 /// More syntax errors than anyone reads about at once.
 const MAX_ERRORS: usize = 10;
 
 /// Words that begin a declaration. Without it, what the rest of the file says cannot be judged.
-const DECLARATIONS: [&str; 8] = ["mapping", "side", "config", "module", "layout", "repr", "model", "fn"];
+const DECLARATIONS: [&str; 10] =
+    ["mapping", "library", "import", "side", "config", "module", "layout", "repr", "model", "fn"];
 
 /// Parses a file and finds the syntax errors of each item. The tree is that of the items without one, and is
 /// absent where a declaration has one.
-pub(crate) fn parse_recovering(source: &Source) -> (Option<File>, Vec<Diagnostic>) {
-    let whole = match parse_file(source) {
+pub(crate) fn parse_recovering(part: &Part) -> (Option<File>, Vec<Diagnostic>) {
+    let text = &*padded(part);
+    let whole = match parse_text(text, part.start) {
         Ok(file) => return (Some(file), Vec::new()),
         Err(error) => *error,
     };
-    let text = source.text();
     let items = items(text);
     let parse = |keep: &dyn Fn(usize) -> bool| {
         let kept = items.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, item)| item.clone());
-        parse_file(&Source::new(source.name(), &only(text, kept)))
+        parse_text(&only(text, kept), part.start)
     };
     // Everything after the first line depends on it.
     if parse(&|i| i == 0).is_err() {

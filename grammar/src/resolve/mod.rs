@@ -21,9 +21,14 @@ use crate::source::{Source, Span};
 use crate::template::Template;
 
 /// Resolves a syntax tree; the mapping holds what could be resolved.
-pub(crate) fn resolve(file: &ast::File, source: &Source, diagnostics: &mut Diagnostics) -> Mapping {
-    let mut resolver = Resolver::new(file, source, diagnostics);
-    resolver.declare(file);
+pub(crate) fn resolve(
+    file: &ast::File,
+    sides: &[Ident; 2],
+    source: &Source,
+    diagnostics: &mut Diagnostics,
+) -> Mapping {
+    let mut resolver = Resolver::new(file, sides, source, diagnostics);
+    resolver.declare(file, sides);
     resolver.resolve_sides(file);
     resolver.resolve_config(file);
     resolver.check_layout_names();
@@ -86,7 +91,12 @@ impl Space {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(file: &ast::File, source: &'a Source, diagnostics: &'a mut Diagnostics) -> Resolver<'a> {
+    fn new(
+        file: &ast::File,
+        sides: &[Ident; 2],
+        source: &'a Source,
+        diagnostics: &'a mut Diagnostics,
+    ) -> Resolver<'a> {
         let side = |ident: &Ident| Side {
             name: ident.text.clone(),
             roots: vec![Template::default()],
@@ -110,7 +120,7 @@ impl<'a> Resolver<'a> {
             name: file.name.text.clone(),
             docs: docs.join("\n"),
             source: source.clone(),
-            sides: [side(&file.sides[0]), side(&file.sides[1])],
+            sides: [side(&sides[0]), side(&sides[1])],
             axes: Vec::new(),
             ranks: Vec::new(),
             config: Config::default(),
@@ -146,16 +156,16 @@ impl<'a> Resolver<'a> {
     }
 
     /// Names that items may use before they are written.
-    fn declare(&mut self, file: &'a ast::File) {
-        if file.sides[0].text == file.sides[1].text {
+    fn declare(&mut self, file: &'a ast::File, sides: &[Ident; 2]) {
+        if sides[0].text == sides[1].text {
             self.error(
                 Diagnostic::error(
                     Code::DuplicateName,
-                    file.sides[1].span,
-                    format!("both sides are called `{}`", file.sides[1].text),
+                    sides[1].span,
+                    format!("both sides are called `{}`", sides[1].text),
                     "the same name again",
                 )
-                .with(file.sides[0].span, "first here")
+                .with(sides[0].span, "first here")
                 .help("give the sides different names, such as `megatron` and `gpt2`"),
             );
         }
@@ -248,23 +258,24 @@ impl<'a> Resolver<'a> {
 
     fn declare_name(&mut self, space: Space, name: &Ident) {
         match self.declared.get(&(space, name.text.clone())) {
-            Some(first) => {
-                let first = *first;
-                self.error(
-                    Diagnostic::error(
-                        Code::DuplicateName,
-                        name.span,
-                        format!("the {} `{}` is declared twice", space.noun(), name.text),
-                        "declared again here",
-                    )
-                    .with(first, "first declared here")
-                    .help("remove one, or give it another name"),
-                );
-            }
+            Some(first) => self.declared_twice(space, name, *first),
             None => {
                 self.declared.insert((space, name.text.clone()), name.span);
             }
         }
+    }
+
+    fn declared_twice(&mut self, space: Space, name: &Ident, first: Span) {
+        self.error(
+            Diagnostic::error(
+                Code::DuplicateName,
+                name.span,
+                format!("the {} `{}` is declared twice", space.noun(), name.text),
+                "declared again here",
+            )
+            .with(first, "first declared here")
+            .help("remove one, or give it another name"),
+        );
     }
 
     fn error(&mut self, diagnostic: Diagnostic) {
@@ -426,20 +437,30 @@ impl<'a> Resolver<'a> {
         let mut unused: Vec<(Space, String, Span)> = self
             .declared
             .iter()
-            .filter(|((space, _), _)| matches!(space, Space::Module | Space::Layout))
+            .filter(|((space, name), _)| match space {
+                Space::Module | Space::Layout => true,
+                Space::Model => self.functions.contains_key(name.as_str()),
+                Space::Config | Space::Side => false,
+            })
             .filter(|(key, _)| !self.used.contains_key(*key))
+            // A library declares what some of those that import it use.
+            .filter(|(_, span)| span.range().end <= self.source.text().len())
             .map(|((space, name), span)| (*space, name.clone(), *span))
             .collect();
         unused.sort_by_key(|(_, _, span)| span.start);
         for (space, name, span) in unused {
+            let (noun, user) = match space {
+                Space::Model => ("function", "model"),
+                other => (other.noun(), "rule"),
+            };
             self.error(
                 Diagnostic::warning(
                     Code::Unused,
                     span,
-                    format!("the {} `{name}` is never used", space.noun()),
+                    format!("the {noun} `{name}` is never used"),
                     "declared here",
                 )
-                .help("use it in a rule, or remove it"),
+                .help(format!("use it in a {user}, or remove it")),
             );
         }
     }

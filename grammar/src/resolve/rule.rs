@@ -520,11 +520,15 @@ fn group_lists<'s, 'a>(slot: &'s Slot<'a>) -> IndexMap<Vec<usize>, Vec<&'s Found
 
 /// Alternatives are what shares all labels.
 fn entries<'a>(found: &[&Found<'a>]) -> Vec<Written<'a>> {
-    let mut groups: IndexMap<Vec<(Vec<String>, String)>, (Vec<Stored>, Option<Rc<Origin<'a>>>)> =
-        IndexMap::new();
+    let mut groups: Vec<Written<'a>> = Vec::new();
     for f in found {
-        let (stored, _) = groups.entry(f.labels.clone()).or_insert_with(|| (Vec::new(), f.origin.clone()));
-        stored.push(f.stored.clone());
+        match groups.iter_mut().find(|(entry, _)| entry.labels == f.labels) {
+            Some((entry, _)) => entry.stored.push(f.stored.clone()),
+            None => {
+                let entry = Entry { labels: f.labels.clone(), stored: vec![f.stored.clone()] };
+                groups.push((entry, f.origin.clone()));
+            }
+        }
     }
-    groups.into_iter().map(|(labels, (stored, origin))| (Entry { labels, stored }, origin)).collect()
+    groups
 }

@@ -35,7 +35,12 @@ impl<'a> Resolver<'a> {
     pub(super) fn resolve_items(&mut self, items: &'a [Item], scope: &Scope) {
         for item in items {
             match item {
-                Item::Side(_) | Item::Config(_) | Item::Module(_) | Item::Layout(_) | Item::Repr(_)
+                Item::Import(_)
+                | Item::Side(_)
+                | Item::Config(_)
+                | Item::Module(_)
+                | Item::Layout(_)
+                | Item::Repr(_)
                     if scope.nested =>
                 {
                     self.error(
@@ -48,7 +53,13 @@ impl<'a> Resolver<'a> {
                         .help("move it out of the braces around it"),
                     );
                 }
-                Item::Side(_) | Item::Config(_) | Item::Module(_) | Item::Layout(_) | Item::Repr(_) => {}
+                // At the top, imports have been replaced by what they stand for.
+                Item::Import(_)
+                | Item::Side(_)
+                | Item::Config(_)
+                | Item::Module(_)
+                | Item::Layout(_)
+                | Item::Repr(_) => {}
                 // Models use what all rules give, and are resolved after them.
                 Item::Model(model) => self.check_place_of_model(model, scope),
                 Item::Rule(rule) => match &rule.body {

@@ -10,7 +10,7 @@ use crate::template::Template;
 
 impl<'a> Resolver<'a> {
     pub(super) fn resolve_sides(&mut self, file: &'a ast::File) {
-        let blocks: Vec<_> = file
+        let blocks: Vec<(SideId, &ast::SideDecl)> = file
             .items
             .iter()
             .filter_map(|item| match item {
@@ -19,11 +19,16 @@ impl<'a> Resolver<'a> {
             })
             .filter_map(|block| {
                 let side = self.side_named(&block.name)?;
-                self.declare_name(Space::Side, &block.name);
                 self.described[side.index()] = true;
                 Some((side, block))
             })
             .collect();
+        self.check_one_block_in_each_text(&blocks);
+        for side in SideId::BOTH {
+            let own = blocks.iter().filter(|(s, _)| *s == side);
+            let entries: Vec<&SideEntry> = own.flat_map(|(_, block)| &block.entries).collect();
+            self.check_entries_given_once(&entries);
+        }
         // Ranks before roots, whose names may hold them.
         for (side, block) in &blocks {
             for entry in &block.entries {
@@ -33,14 +38,26 @@ impl<'a> Resolver<'a> {
             }
         }
         for (side, block) in blocks {
-            self.check_entries_given_once(&block.entries);
             for entry in &block.entries {
                 self.resolve_side_entry(side, entry);
             }
         }
     }
 
-    fn check_entries_given_once(&mut self, entries: &[SideEntry]) {
+    /// Blocks of one side add up over what is imported. In one text, a second block is most often a copy whose
+    /// name was not changed.
+    fn check_one_block_in_each_text(&mut self, blocks: &[(SideId, &ast::SideDecl)]) {
+        for (i, (side, block)) in blocks.iter().enumerate() {
+            let text = self.source.part_at(block.span.start);
+            let here =
+                |(s, b): &&(SideId, &ast::SideDecl)| s == side && self.source.part_at(b.span.start) == text;
+            if let Some((_, first)) = blocks[..i].iter().find(here) {
+                self.declared_twice(Space::Side, &block.name, first.name.span);
+            }
+        }
+    }
+
+    fn check_entries_given_once(&mut self, entries: &[&SideEntry]) {
         for (i, entry) in entries.iter().enumerate() {
             let word = match &entry.kind {
                 SideEntryKind::Parameters(_) => "parameters",
@@ -52,7 +69,7 @@ impl<'a> Resolver<'a> {
                 SideEntryKind::Rank { .. } | SideEntryKind::Drop(_) => continue,
             };
             let same =
-                |e: &&SideEntry| std::mem::discriminant(&e.kind) == std::mem::discriminant(&entry.kind);
+                |e: &&&SideEntry| std::mem::discriminant(&e.kind) == std::mem::discriminant(&entry.kind);
             let Some(first) = entries[..i].iter().find(same) else { continue };
             let help = match word {
                 "dtype" | "format" => "keep one of them",

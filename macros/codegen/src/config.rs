@@ -6,6 +6,7 @@ use syn::{Ident, Path, Visibility};
 use transship_grammar::{ExprKind, Field, FieldId, Mapping, Symbol, Type, Value};
 
 use crate::names::ident;
+use crate::tree::file_and_line;
 
 /// The Rust type of a config value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,7 +116,6 @@ fn docs(mapping: &Mapping, field: &Field) -> String {
             places.push(format!("{} of {}", list.join(" or "), side.name));
         }
     }
-    let (line, _) = mapping.source.position(field.span.start);
     let from = if places.is_empty() { "No document holds it".to_owned() } else { places.join(", ") };
-    format!("{from}; {}:{line}.", mapping.source.name())
+    format!("{from}; {}.", file_and_line(mapping, field.span))
 }

@@ -15,7 +15,7 @@ use crate::error::Errors;
 use crate::place::{Missing, Spot, find, join, leaves, leaves_of, nearest_name, untaken};
 use crate::source::{self, Loaded};
 use crate::tree::{Node, whole_tree};
-use crate::unit::{fnv, tracking};
+use crate::unit::{fingerprint, mapping_cell, tracking};
 
 /// A field of the user's struct.
 struct Field<'a> {
@@ -314,7 +314,7 @@ impl Emitter<'_> {
         let model = self.model(fields, scope);
         let saving = self.saving(fields);
         let root = scope.filter(|s| s.pattern.is_empty()).map(|s| self.root(s));
-        let tracked = scope.and_then(|s| tracking(s.loaded));
+        let tracked = scope.map(|s| tracking(s.loaded));
         let checks = scope.map(|_| self.checks(fields, taken));
         quote! {
             const _: () = {
@@ -346,7 +346,7 @@ impl Emitter<'_> {
         let home = match scope {
             None => quote!(::core::option::Option::None),
             Some(scope) => {
-                let hash = Literal::u64_unsuffixed(fnv(scope.loaded.mapping.source.text()));
+                let hash = Literal::u64_unsuffixed(fingerprint(&scope.loaded.mapping.source));
                 let (side, pattern) = (&scope.loaded.mapping.side(scope.side).name, &scope.pattern);
                 quote!(::core::option::Option::Some(#krate::port::Home { mapping: #hash, side: #side, scope: #pattern }))
             }
@@ -392,8 +392,7 @@ impl Emitter<'_> {
 
     fn root(&self, scope: &Scope<'_>) -> TokenStream {
         let (name, krate) = (self.name, self.krate);
-        let source = &scope.loaded.mapping.source;
-        let (file, text) = (source.name(), source.text());
+        let cell = mapping_cell(krate, &scope.loaded.mapping.source);
         let side = match scope.side {
             SideId::Left => quote!(Left),
             SideId::Right => quote!(Right),
@@ -404,8 +403,7 @@ impl Emitter<'_> {
                 const SIDE: #krate::grammar::SideId = #krate::grammar::SideId::#side;
 
                 fn mapping() -> &'static #krate::grammar::Mapping {
-                    static MAPPING: #krate::__private::MappingCell =
-                        #krate::__private::MappingCell::new(#file, #text);
+                    static MAPPING: #krate::__private::MappingCell = #cell;
                     MAPPING.get()
                 }
             }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use transship_grammar::{Mapping, Source, check, nearest};
-use transship_mappings::{SHIPPED, shipped};
+use transship_grammar::{Mapping, Source, Target, beside, check, nearest};
+use transship_mappings::{SHIPPED, library, shipped};
 
 use crate::attributes::Origin;
 use crate::error::Errors;
@@ -11,29 +11,37 @@ use crate::error::Errors;
 /// A checked mapping.
 pub(crate) struct Loaded {
     pub(crate) mapping: Mapping,
-    /// The file whose edits lead to a rebuild.
-    pub(crate) tracked: Option<PathBuf>,
+    /// The files whose edits lead to a rebuild.
+    pub(crate) tracked: Vec<PathBuf>,
 }
 
 pub(crate) fn load(origin: &Origin, errors: &mut Errors) -> Option<Loaded> {
     let literal = origin.literal();
-    let (source, tracked) = match origin {
-        Origin::Inline(text) => (Source::new("inline mapping", &text.value()), None),
+    let mut tracked = Vec::new();
+    let (name, text) = match origin {
+        Origin::Inline(text) => ("inline mapping".to_owned(), text.value()),
         Origin::Shipped(name) => match shipped(&name.value()) {
-            Some(found) => (Source::new(&format!("{}.mapping", found.name), found.text), None),
+            Some(found) => (format!("{}.mapping", found.name), found.text.to_owned()),
             None => {
                 errors.at(name.span(), unknown_shipped(&name.value()));
                 return None;
             }
         },
-        Origin::File(path) => match read(&path.value()) {
-            Ok((source, file)) => (source, Some(file)),
+        Origin::File(path) => match read(&path.value(), &mut tracked) {
+            Ok(text) => (path.value(), text),
             Err(message) => {
                 errors.at(path.span(), message);
                 return None;
             }
         },
     };
+    let source = Source::load(&name, &text, &mut |from, target| match target {
+        Target::Library(name) => library(name),
+        Target::Path(path) => {
+            let path = beside(from, path);
+            read(&path, &mut tracked).map(|text| (path, text))
+        }
+    });
     match check(&source) {
         // Warnings have no place in a build; `transship check` shows them.
         Ok((mapping, _)) => Some(Loaded { mapping, tracked }),
@@ -55,9 +63,9 @@ fn unknown_shipped(name: &str) -> String {
     }
 }
 
-/// A mapping file relative to the crate that is compiled. It is shown as it is written, so that messages do not
-/// depend on where the crate lies.
-fn read(path: &str) -> Result<(Source, PathBuf), String> {
+/// The text of a file relative to the crate that is compiled. It is shown as it is written, so that messages do
+/// not depend on where the crate lies.
+fn read(path: &str, tracked: &mut Vec<PathBuf>) -> Result<String, String> {
     let (variable, rest) = match path.strip_prefix("$OUT_DIR/") {
         Some(rest) => ("OUT_DIR", rest),
         None => ("CARGO_MANIFEST_DIR", path),
@@ -80,5 +88,6 @@ fn read(path: &str) -> Result<(Source, PathBuf), String> {
         let at = error.utf8_error().valid_up_to();
         format!("`{path}` is not UTF-8 text (byte {at}); save it as UTF-8")
     })?;
-    Ok((Source::new(path, &text), file))
+    tracked.push(file);
+    Ok(text)
 }

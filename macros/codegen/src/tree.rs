@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use transship_grammar::{Mapping, Part, SideId, Stored, Template};
+use transship_grammar::{Mapping, Part, SideId, Span, Stored, Template};
 
 /// A part of a tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +19,8 @@ pub(crate) struct Leaf {
     pub(crate) optional: bool,
     /// The layout as a mapping writes it; absent where the parameter is renamed as it lies.
     pub(crate) layout: Option<String>,
-    /// The line of the mapping, from 1.
-    pub(crate) line: usize,
+    /// File and line of the rule.
+    pub(crate) place: String,
     /// The whole name, indices in braces.
     pub(crate) name: String,
 }
@@ -91,8 +91,14 @@ fn leaf(mapping: &Mapping, stored: &Stored, optional: bool) -> Leaf {
         [one] => Some(one.clone()),
         several => Some(several.join(" or ")),
     };
-    let line = mapping.source.position(stored.span.start).0;
-    Leaf { optional, layout, line, name: mapping.display_template(&stored.name) }
+    let place = file_and_line(mapping, stored.span);
+    Leaf { optional, layout, place, name: mapping.display_template(&stored.name) }
+}
+
+/// Where in a mapping something is declared, or in a text that it imports.
+pub(crate) fn file_and_line(mapping: &Mapping, span: Span) -> String {
+    let (line, _) = mapping.source.position(span.start);
+    format!("{}:{line}", mapping.source.name_at(span.start))
 }
 
 fn steps(mapping: &Mapping, template: &Template) -> Result<Vec<Step>, String> {

@@ -5,19 +5,29 @@ use std::collections::BTreeSet;
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Ident, Path, Visibility};
-use transship_grammar::{Mapping, SideId};
 
+use transship_grammar::{Diagnostics, Imported, Mapping, SideId, Source, Target};
+
+use crate::candle::emit_models;
 use crate::config::emit_config;
 use crate::names::{ident, pascal, snake};
 use crate::source::Loaded;
 use crate::tree::{Leaf, List, Node, SideTree, side_tree};
 
-pub(crate) fn emit(visibility: &Visibility, name: &Ident, krate: &Path, loaded: &Loaded) -> TokenStream {
+/// # Errors
+/// What of the mapping's models no code can be generated for, where they are asked for.
+pub(crate) fn emit(
+    visibility: &Visibility,
+    name: &Ident,
+    krate: &Path,
+    loaded: &Loaded,
+    models: bool,
+) -> Result<TokenStream, Diagnostics> {
     let mapping = &loaded.mapping;
     let trees = match SideId::BOTH.map(|side| side_tree(mapping, side)) {
         [Ok(left), Ok(right)] => [left, right],
         [Err(message), _] | [_, Err(message)] => {
-            return syn::Error::new(name.span(), message).to_compile_error();
+            return Ok(syn::Error::new(name.span(), message).to_compile_error());
         }
     };
     let module = ident(&snake(&name.to_string()));
@@ -32,25 +42,28 @@ pub(crate) fn emit(visibility: &Visibility, name: &Ident, krate: &Path, loaded: 
     let docs =
         format!("The types of the mapping `{}`: its config, and the parameters of both sides.", mapping.name);
     let port = port_impl(name, krate, &module, &roots, loaded);
-    quote! {
+    let models = if models { emit_models(mapping, krate, &inner)? } else { TokenStream::new() };
+    Ok(quote! {
         #[doc = #docs]
         #visibility mod #module {
             #config
             #structs
             #(#roots_impl)*
             #(#constants)*
+            #models
         }
 
         #port
-    }
+    })
 }
 
 fn port_impl(name: &Ident, krate: &Path, module: &Ident, roots: &[Ident; 2], loaded: &Loaded) -> TokenStream {
     let mapping = &loaded.mapping;
-    let (mapping_name, file, text) = (&mapping.name, mapping.source.name(), mapping.source.text());
+    let mapping_name = &mapping.name;
     let [left, right] = mapping.sides.each_ref().map(|s| &s.name);
     let [left_root, right_root] = roots;
-    let hash = Literal::u64_suffixed(fnv(text));
+    let hash = Literal::u64_suffixed(fingerprint(&mapping.source));
+    let cell = mapping_cell(krate, &mapping.source);
     let tracked = tracking(loaded);
     quote! {
         const _: () = {
@@ -66,8 +79,7 @@ fn port_impl(name: &Ident, krate: &Path, module: &Ident, roots: &[Ident; 2], loa
                 const HASH: u64 = #hash;
 
                 fn mapping() -> &'static #krate::grammar::Mapping {
-                    static MAPPING: #krate::__private::MappingCell =
-                        #krate::__private::MappingCell::new(#file, #text);
+                    static MAPPING: #krate::__private::MappingCell = #cell;
                     MAPPING.get()
                 }
             }
@@ -143,17 +155,32 @@ fn inner_visibility(visibility: &Visibility) -> Visibility {
     }
 }
 
-/// What makes an edit of the mapping lead to a rebuild.
-pub(crate) fn tracking(loaded: &Loaded) -> Option<TokenStream> {
-    let path = loaded.tracked.as_ref()?.display().to_string();
-    Some(quote!(
-        const _: &[u8] = ::core::include_bytes!(#path);
-    ))
+/// What makes an edit of the mapping, or of a file that it imports, lead to a rebuild.
+pub(crate) fn tracking(loaded: &Loaded) -> TokenStream {
+    let paths = loaded.tracked.iter().map(|path| path.display().to_string());
+    quote!(#(const _: &[u8] = ::core::include_bytes!(#paths);)*)
 }
 
-/// FNV-1a of 64 bits.
-pub(crate) fn fnv(text: &str) -> u64 {
-    text.bytes()
+/// The mapping as the generated code holds it: its text and those it imports.
+pub(crate) fn mapping_cell(krate: &Path, source: &Source) -> TokenStream {
+    let (file, text) = (source.name(), source.text());
+    let imported = source.imported().map(|Imported { from, target, name, text }| {
+        let target = match target {
+            Target::Library(library) => quote!(Library(#library)),
+            Target::Path(path) => quote!(Path(#path)),
+        };
+        quote!(#krate::grammar::Imported {
+            from: #from, target: #krate::grammar::Target::#target, name: #name, text: #text
+        })
+    });
+    quote!(#krate::__private::MappingCell::new(#file, #text, &[#(#imported),*]))
+}
+
+/// FNV-1a of 64 bits, of the mapping's text and then of those that it imports.
+pub(crate) fn fingerprint(source: &Source) -> u64 {
+    let texts = std::iter::once(source.text()).chain(source.imported().map(|i| i.text));
+    texts
+        .flat_map(str::bytes)
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -289,10 +316,9 @@ impl<'m> Structs<'m> {
 
     /// What a field holds, with the lines of the mapping.
     fn docs(&self, node: &Node) -> String {
-        let file = self.mapping.source.name();
         let leaf = |leaf: &Leaf| {
             let layout = leaf.layout.as_ref().map(|l| format!(" `{l}`")).unwrap_or_default();
-            format!("`{}`{layout}, {file}:{}", leaf.name, leaf.line)
+            format!("`{}`{layout}, {}", leaf.name, leaf.place)
         };
         match node {
             Node::Leaf(l) => format!("{}.", leaf(l)),

@@ -1,8 +1,10 @@
 //! What derives expand to. The inputs are compiled and run as well, by the tests of the whole.
 
+use std::path::{Path, PathBuf};
+
 use quote::ToTokens as _;
 use transship_codegen::{derive_port, expand_mapping};
-use transship_grammar::Source;
+use transship_mappings::{LIBRARIES, SHIPPED};
 
 /// The expansion of every derive in a file, formatted.
 fn expansion(text: &str) -> String {
@@ -22,12 +24,14 @@ fn small_mappings_expand() {
 
 #[test]
 fn shipped_mappings_expand() {
-    for shipped in transship_mappings::SHIPPED {
-        let source = Source::new(&format!("{}.mapping", shipped.name), shipped.text);
-        let expanded = expand_mapping(&source, "Mapping").expect("shipped mappings check");
-        // The text of the mapping is there as it is.
-        let quoted = format!("{:?}", shipped.text);
-        insta::assert_snapshot!(shipped.name, expanded.replace(&quoted, "\"(the text)\""));
+    for shipped in SHIPPED {
+        let mut expanded = expand_mapping(&shipped.source(), "Mapping").expect("shipped mappings check");
+        // The texts are there as they are.
+        for part in std::iter::once(shipped).chain(LIBRARIES) {
+            let (quoted, short) = (format!("{:?}", part.text), format!("\"(the text of {})\"", part.name));
+            expanded = expanded.replace(&quoted, &short);
+        }
+        insta::assert_snapshot!(shipped.name, expanded);
     }
 }
 
@@ -44,4 +48,22 @@ fn mistakes_leave_an_implementation_that_checks() {
     assert_eq!(tokens.matches("compile_error").count(), 2, "{tokens}");
     assert!(tokens.contains("Shape :: Unknown") && tokens.contains("RootModel for Model"), "{tokens}");
     assert!(!tokens.contains("check_part"), "{tokens}");
+}
+
+#[test]
+fn every_file_of_a_mapping_is_tracked() {
+    let text = "#[port(mapping = \"../../tests/mappings/ok/imports.mapping\")] pub struct Imports;";
+    let code = derive_port(text.parse().expect("it is Rust")).to_string();
+    let tracked: Vec<PathBuf> = code
+        .split("include_bytes !")
+        .skip(1)
+        .map(|rest| rest.split('"').nth(1).expect("a path in quotes"))
+        .map(|path| std::fs::canonicalize(path).expect("it is there"))
+        .collect();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/mappings");
+    let files = ["ok/imports.mapping", "imports/megatron_side.mapping", "imports/modules.mapping"]
+        .map(|file| std::fs::canonicalize(corpus.join(file)).expect("it is there"));
+    for file in &files {
+        assert!(tracked.contains(file), "{} is not among {tracked:?}", file.display());
+    }
 }

@@ -20,13 +20,11 @@ mod rotary;
 mod shapes;
 mod weights;
 
-use candle_core as candle;
-
 pub use activation::Activation;
 pub use agreement::{Agreement, agreement};
 pub use attention::{Attention, Mask, attention, join_heads, split_heads};
 pub use cache::KvCache;
-pub use candle::{D, DType, Device, Error, Result, Tensor};
+pub use candle_core::{D, DType, Device, Error, Tensor};
 pub use embedding::Embedding;
 pub use generate::{Sampler, Sampling, Until, generate};
 pub use language::{CausalLm, LanguageModel, MaskedLm};
@@ -36,7 +34,10 @@ pub use norm::{LayerNorm, RmsNorm};
 pub use place::{Place, PlaceError};
 pub use rotary::{Pairs, Rotary};
 pub use shapes::{
-    absent, join_last, last, permute_heads, pick, positions, repeat_last, size, softmax, softmax_along,
-    split, split_last, split_within, top_k,
+    absent, join_last, last, number, permute_heads, pick, positions, repeat_last, size, softmax,
+    softmax_along, split, split_last, split_within, top_k,
 };
 pub use weights::{RotaryOptions, Weights, load};
+
+/// What operations give: an error of candle, unless said otherwise.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

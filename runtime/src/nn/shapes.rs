@@ -166,6 +166,14 @@ pub fn top_k(x: &Tensor, count: usize) -> Result<(Tensor, Tensor)> {
     Ok((x.contiguous()?.gather(&indices, D::Minus1)?, indices))
 }
 
+/// A tensor of one number.
+///
+/// # Errors
+/// Of candle.
+pub fn number(number: f64, device: &Device, dtype: DType) -> Result<Tensor> {
+    Tensor::full(number, (), device)?.to_dtype(dtype)
+}
+
 /// A number that counts something.
 ///
 /// # Errors

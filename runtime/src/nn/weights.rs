@@ -51,12 +51,7 @@ pub fn load<C: PortConfig, M>(
         file: checkpoint.file().to_owned(),
         mapping: &mapping.name,
     })?;
-    let derived = mapping.laid_out_for(model, from).ok_or_else(|| {
-        let side = &mapping.side(from).name;
-        PortError::NoModel(format!(
-            "a model cannot be loaded from `{side}`: both sides of the mapping have ranks"
-        ))
-    })?;
+    let derived = mapping.laid_out_for(model, from);
     let options = BindOptions { ranks: Vec::new(), ..options.clone() };
     let binding = Binding::new(&derived, checkpoint, from, &options)?;
     let plan = Plan::in_memory(&binding, &PlanOptions { dtype: Some(stored), max_shard_size: None })?;
@@ -384,8 +379,21 @@ impl<'w, 'a> Weights<'w, 'a> {
             });
         }
         let mut own = model.parameters.iter();
-        let at = own.position(|p| p.module.is_none() && p.scope == self.scope && p.name == name);
-        at.map(|at| (ParameterId::from_index(at), None)).ok_or_else(|| self.missing(name))
+        let at = own.position(|p| {
+            let module = p.module.map(|id| model.module(id));
+            match module {
+                None => p.scope == self.scope && p.name == name,
+                Some(module) => {
+                    let rest = name.strip_prefix(&module.name).and_then(|rest| rest.strip_prefix('.'));
+                    module.scope == self.scope && rest == Some(&p.name)
+                }
+            }
+        });
+        if let Some(at) = at {
+            return Ok((ParameterId::from_index(at), None));
+        }
+        let below = name.split_once('.').ok_or_else(|| self.missing(name))?;
+        self.scope(below.0)?.parameters(below.1)
     }
 
     fn required(&self, parameter: ParameterId) -> Result<Tensor, PortError> {

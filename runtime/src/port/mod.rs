@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use transship_grammar as grammar;
 
-use grammar::{Diagnostics, Mapping, SideId, Source, Value, check};
+use grammar::{Diagnostics, Imported, Mapping, SideId, Source, Value, check};
 
 pub use private::{AnyValue, ConfigValue};
 #[doc(hidden)]
@@ -178,14 +178,19 @@ pub struct Parameter {
 pub struct MappingCell {
     name: &'static str,
     text: &'static str,
+    imported: &'static [Imported<'static>],
     mapping: OnceLock<Mapping>,
 }
 
 impl MappingCell {
-    /// A text that a macro has checked.
+    /// A text that a macro has checked, with the texts that it imports.
     #[must_use]
-    pub const fn new(name: &'static str, text: &'static str) -> MappingCell {
-        MappingCell { name, text, mapping: OnceLock::new() }
+    pub const fn new(
+        name: &'static str,
+        text: &'static str,
+        imported: &'static [Imported<'static>],
+    ) -> MappingCell {
+        MappingCell { name, text, imported, mapping: OnceLock::new() }
     }
 
     /// The checked mapping.
@@ -193,7 +198,7 @@ impl MappingCell {
     /// # Panics
     /// If the text does not check, which the macro that made this has ruled out.
     pub fn get(&self) -> &Mapping {
-        self.mapping.get_or_init(|| match check(&Source::new(self.name, self.text)) {
+        self.mapping.get_or_init(|| match check(&Source::with_imports(self.name, self.text, self.imported)) {
             Ok((mapping, _)) => mapping,
             Err(_) => panic!(
                 "the mapping {} checked at compile time but not at run time; this is a bug in transship",

@@ -21,7 +21,7 @@ fn checkpoints() -> Vec<PathBuf> {
         }
     }
     all.sort();
-    assert_eq!(all.len(), 5);
+    assert_eq!(all.len(), 6);
     all
 }
 

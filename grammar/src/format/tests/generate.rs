@@ -18,7 +18,11 @@ pub(super) struct Noisy {
 
 /// A whole mapping.
 pub(super) fn mapping() -> impl Strategy<Value = Noisy> {
-    let file = cat([lit("mapping a~:~b~<=>~c "), many(item(2), " ", 0, 5), lit("~")]);
+    let file = cat([
+        pick(&["mapping a~:~b~<=>~c ", "library a "]),
+        many(one_of([item(2), import()]), " ", 0, 5),
+        lit("~"),
+    ]);
     (file, vec(any::<u8>(), 1..400)).prop_map(|(text, noise)| with_noise(&text, &noise))
 }
 
@@ -337,6 +341,10 @@ fn side() -> Text {
         drop(),
     ]);
     cat([lit("side "), word(), lit("~{~"), many(entry, " ", 0, 4), lit("~}")])
+}
+
+fn import() -> Text {
+    cat([lit("import "), one_of([word(), quoted()])])
 }
 
 fn config() -> Text {

@@ -65,95 +65,43 @@ impl<'a> Forward<'_, 'a> {
     /// Which heads of the query the key has too, and which share a key.
     fn heads(&mut self, query: &Value, key: &Value) -> Option<(Vec<usize>, Vec<usize>)> {
         let (q, k) = (&query.ty.dims, &key.ty.dims);
-        let (shown_q, shown_k) = (self.show(q), self.show(k));
-        let is = |what: &str, shown: &str| format!("the {what} is {shown}");
         let across = extents(q);
-        if across == 0
-            || q.len() < across + 1
-            || q.contains(&Dim::Extent(self.model.sequence)) != (across > 0)
+        let (message, help) = if !q[..across].contains(&Dim::Extent(self.model.sequence)) || q.len() == across
         {
-            let help =
-                "attention is over `[batch seq heads head_dim]`: axes of the input, heads, and one last axis";
-            self.attention_error(
-                query.span,
-                "the query has no axes of the input before its heads",
-                &is("query", &shown_q),
-                key.span,
-                &is("key", &shown_k),
-                help,
-            );
-            return None;
-        }
-        if q[..across] != k[..extents(k)] {
-            let help = "query and key are over the same axes of the input";
-            let message = format!(
-                "the query is over {}, and the key over {}",
-                self.show(&q[..across]),
-                self.show(&k[..extents(k)])
-            );
-            self.attention_error(
-                key.span,
-                &message,
-                &is("key", &shown_k),
-                query.span,
-                &is("query", &shown_q),
-                help,
-            );
-            return None;
-        }
-        let (Some(last_q), Some(last_k)) = (q.last(), k.last().filter(|_| k.len() > across)) else {
-            let help = "the key ends in the axis that it shares with the query, such as `head_dim`";
-            self.attention_error(
-                key.span,
-                "the key has no axis of its own",
-                &is("key", &shown_k),
-                query.span,
-                &is("query", &shown_q),
-                help,
-            );
-            return None;
-        };
-        if last_q != last_k {
-            let message = format!(
-                "query and key end in unlike axes: `{}` meets `{}`",
-                self.show_dim(last_q),
-                self.show_dim(last_k)
-            );
-            let help = "both end in one axis, which is contracted";
-            self.attention_error(
-                key.span,
-                &message,
-                &is("key", &shown_k),
-                query.span,
-                &is("query", &shown_q),
-                help,
-            );
-            return None;
-        }
-        let (mut groups, mut shared) = (Vec::new(), Vec::new());
-        let mut heads = k[across..k.len() - 1].iter().peekable();
-        for (at, dim) in q.iter().enumerate().take(q.len() - 1).skip(across) {
-            if heads.next_if(|head| *head == dim).is_some() {
-                groups.push(at);
-            } else {
-                shared.push(at);
+            let sequence = &self.model.extent(self.model.sequence).name;
+            (
+                format!("the query is not over `{sequence}`, heads and an axis of its own"),
+                "attention is over `[batch seq heads head_dim]`: axes of the input, heads, and one last axis",
+            )
+        } else if q[..across] != k[..extents(k)] {
+            let (q, k) = (self.show(&q[..across]), self.show(&k[..extents(k)]));
+            (
+                format!("the query is over {q}, and the key over {k}"),
+                "query and key are over the same axes of the input",
+            )
+        } else if k.len() == across {
+            (
+                "the key has no axis of its own".to_owned(),
+                "the key ends in the axis that it shares with the query, such as `head_dim`",
+            )
+        } else if q.last() != k.last() {
+            let meets = self.meets(q, k);
+            (
+                format!("query and key end in unlike axes: {meets}"),
+                "both end in one axis, which is contracted",
+            )
+        } else {
+            match heads_in_common(q, k, across) {
+                Ok(found) => return Some(found),
+                Err(left) => (
+                    format!("the query has no `{}`", self.show_dim(left)),
+                    "heads of the key are some of the query's, in the same order; those it lacks share a key",
+                ),
             }
-        }
-        if let Some(left) = heads.next() {
-            let message = format!("the query has no `{}`", self.show_dim(left));
-            let help =
-                "heads of the key are some of the query's, in the same order; those it lacks share a key";
-            self.attention_error(
-                key.span,
-                &message,
-                &is("key", &shown_k),
-                query.span,
-                &is("query", &shown_q),
-                help,
-            );
-            return None;
-        }
-        Some((groups, shared))
+        };
+        let (q, k) = (format!("the query is {}", self.show(q)), format!("the key is {}", self.show(k)));
+        self.attention_error(key.span, &message, &k, query.span, &q, help);
+        None
     }
 
     /// There is a value for each key.
@@ -241,4 +189,23 @@ impl<'a> Forward<'_, 'a> {
         let mut known = sizes.filter_map(|e| e.sides[1].as_constant()).chain(axis.size.as_constant());
         known.next().is_some_and(|n| n % 2 == 1)
     }
+}
+
+/// Places among the query's dimensions: heads that the key has, and those it lacks. Fails with a head of the key that
+/// the query lacks.
+fn heads_in_common<'d>(
+    query: &[Dim],
+    key: &'d [Dim],
+    across: usize,
+) -> Result<(Vec<usize>, Vec<usize>), &'d Dim> {
+    let (mut groups, mut shared) = (Vec::new(), Vec::new());
+    let mut heads = key[across..key.len() - 1].iter().peekable();
+    for (at, dim) in query.iter().enumerate().take(query.len() - 1).skip(across) {
+        if heads.next_if(|head| *head == dim).is_some() {
+            groups.push(at);
+        } else {
+            shared.push(at);
+        }
+    }
+    heads.next().map_or(Ok((groups, shared)), Err)
 }

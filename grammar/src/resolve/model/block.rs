@@ -5,7 +5,7 @@ use super::{Binding, Forward, capture};
 use crate::ast::{self, Ident, ModelExpr, ModelExprKind};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::model::{Block, Carried, Dim, Part, Statement, Tensor, Value, VariableId};
+use crate::model::{Block, Carried, Dim, Part, Statement, Tensor, Value, ValueKind, VariableId};
 use crate::source::Span;
 
 impl<'a> Forward<'_, 'a> {
@@ -73,6 +73,10 @@ impl<'a> Forward<'_, 'a> {
         let value = self.value(value)?;
         if !good {
             return None;
+        }
+        if let ([(None, name)], ValueKind::Scalar(scalar)) = (names, &value.kind) {
+            self.bind(&name.text, Binding::Number(scalar.clone()));
+            return Some(());
         }
         if let [(None, name)] = names {
             let variable = self.let_variable(name, value.ty.clone());
@@ -198,11 +202,15 @@ impl<'a> Forward<'_, 'a> {
             self.lose_names(block);
             return None;
         };
+        if self.check_numbers(block).is_none() {
+            self.lose_names(block);
+            return None;
+        }
         let scope = self.scope(&path, over.span);
         let before: Vec<(String, VariableId)> = assigned(block)
             .into_iter()
-            .filter_map(|name| match self.bound(name) {
-                Some(Binding::Variable(variable)) => Some((name.to_owned(), *variable)),
+            .filter_map(|name| match self.bound(&name.text) {
+                Some(Binding::Variable(variable)) => Some((name.text.clone(), *variable)),
                 _ => None,
             })
             .collect();
@@ -231,6 +239,24 @@ impl<'a> Forward<'_, 'a> {
         let captured = captured.into_iter().filter(|v| !starts.contains(v)).collect();
         self.statements.push(Statement::For { scope, carried, captured, body, span });
         Some(())
+    }
+
+    /// A number is known before the model runs, so no pass of a loop can change it.
+    fn check_numbers(&mut self, block: &ast::Block) -> Option<()> {
+        let changed = |name: &Ident| matches!(self.bound(&name.text), Some(Binding::Number(_)));
+        let Some(name) = assigned(block).into_iter().find(|name| changed(name)).cloned() else {
+            return Some(());
+        };
+        self.error(
+            Diagnostic::error(
+                Code::CarriedType,
+                name.span,
+                format!("the number `{}` is bound again in a loop", name.text),
+                "a number that config decides is one for all passes",
+            )
+            .help("give this value another name"),
+        );
+        None
     }
 
     fn loop_body(&mut self, name: &'a Ident, path: Path, block: &'a ast::Block) -> Option<()> {
@@ -283,24 +309,24 @@ impl<'a> Forward<'_, 'a> {
     /// After a loop with a mistake, what it would have bound is not known.
     fn lose_names(&mut self, block: &ast::Block) {
         for name in assigned(block) {
-            if self.bound(name).is_some() {
-                self.bind(name, Binding::Lost);
+            if self.bound(&name.text).is_some() {
+                self.bind(&name.text, Binding::Lost);
             }
         }
     }
 }
 
 /// The names that a loop's body binds, each once, those of loops in it included.
-fn assigned(block: &ast::Block) -> Vec<&str> {
-    let mut all: Vec<&str> = Vec::new();
+fn assigned(block: &ast::Block) -> Vec<&Ident> {
+    let mut all: Vec<&Ident> = Vec::new();
     for statement in &block.statements {
-        let names: Vec<&str> = match statement {
-            ast::Statement::Let { names, .. } => names.iter().map(|(_, n)| n.text.as_str()).collect(),
+        let names: Vec<&Ident> = match statement {
+            ast::Statement::Let { names, .. } => names.iter().map(|(_, n)| n).collect(),
             ast::Statement::For { block, .. } => assigned(block),
             ast::Statement::Unused { .. } => Vec::new(),
         };
         for name in names {
-            if !all.contains(&name) {
+            if !all.iter().any(|n| n.text == name.text) {
                 all.push(name);
             }
         }

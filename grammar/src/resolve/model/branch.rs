@@ -54,7 +54,7 @@ impl<'a> Forward<'_, 'a> {
         let on = self.resolver.resolve_expr(written, None)?;
         let mut indexed = false;
         on.visit(&mut |e| {
-            indexed |= matches!(e.kind, ExprKind::Index(_) | ExprKind::Ranks(_) | ExprKind::OutputDtype)
+            indexed |= matches!(e.kind, ExprKind::Index(_) | ExprKind::Ranks(_) | ExprKind::OutputDtype);
         });
         if indexed {
             self.error(

@@ -9,6 +9,12 @@ use crate::diagnostic::Diagnostic;
 use crate::model::{Statement, Value, ValueKind};
 use crate::source::Span;
 
+/// More calls than any model has.
+const MAX_CALLS: usize = 4096;
+
+/// More calls inside one another than any model has.
+const MAX_DEPTH: usize = 64;
+
 impl<'a> Forward<'_, 'a> {
     pub(super) fn call_function(
         &mut self,
@@ -30,6 +36,11 @@ impl<'a> Forward<'_, 'a> {
                 .with(function.name.span, "declared here")
                 .help("a function is unfolded where it is called; repeat by `for`"),
             );
+            return None;
+        }
+        self.unfolded += 1;
+        if self.unfolded > MAX_CALLS || self.open_functions.len() >= MAX_DEPTH {
+            self.too_many_calls(at);
             return None;
         }
         self.check_function(function)?;
@@ -63,6 +74,23 @@ impl<'a> Forward<'_, 'a> {
         self.fixed = fixed;
         let result = result.filter(|_| good)?;
         self.check_result(&result, declared.as_ref(), &function.result).then_some(result)
+    }
+
+    fn too_many_calls(&mut self, at: Span) {
+        // Each call beyond the limit would say the same.
+        if self.unfolded > MAX_CALLS + 1 {
+            return;
+        }
+        self.unfolded = MAX_CALLS + 1;
+        self.error(
+            Diagnostic::error(
+                Code::RecursiveFunction,
+                at,
+                format!("functions are unfolded more than {MAX_CALLS} times, or more than {MAX_DEPTH} deep"),
+                "one call too many",
+            )
+            .help("a function is unfolded where it is called; repeat by `for`"),
+        );
     }
 
     fn function_without_value(&mut self, function: &ModelDecl) -> Option<Value> {
@@ -141,6 +169,9 @@ impl<'a> Forward<'_, 'a> {
             );
             return None;
         }
+        if let ValueKind::Scalar(scalar) = value.kind {
+            return Some(Binding::Number(scalar));
+        }
         if let ValueKind::Variable(variable) = value.kind {
             return Some(Binding::Variable(variable));
         }
@@ -164,7 +195,7 @@ impl<'a> Forward<'_, 'a> {
                     self.unknown_name(text, given.span);
                     return None;
                 }
-                Found::Variable(_) | Found::Target(_) => {}
+                Found::Variable(_) | Found::Number(_) | Found::Target(_) => {}
             }
         }
         self.error(

@@ -2,6 +2,7 @@
 //! names are parameters, modules or variables, and calls of `fn` blocks are unfolded. Models are looked at only where
 //! nothing else in the mapping is wrong.
 
+mod along;
 mod attention;
 mod block;
 mod branch;
@@ -11,6 +12,7 @@ mod catalogue;
 mod function;
 mod operand;
 mod operation;
+mod routed;
 mod shape;
 mod signature;
 mod unused;
@@ -29,7 +31,8 @@ use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::mapping::{Guard, SideId};
 use crate::model::{
-    Block, ExtentId, Model, ModuleId, ParameterId, Scope, Statement, Tensor, Variable, VariableId,
+    Block, Element, ExtentId, Model, ModuleId, ParameterId, Scalar, Scope, Statement, Tensor, Value,
+    ValueKind, Variable, VariableId,
 };
 use crate::source::Span;
 
@@ -133,6 +136,8 @@ fn foreign_kind(name: &str) -> Option<&'static str> {
 #[derive(Clone)]
 enum Binding {
     Variable(VariableId),
+    /// A number that config decides.
+    Number(Scalar),
     /// A group of parameters.
     Scope(Path),
     /// Something with a mistake in it, which is told already.
@@ -154,6 +159,8 @@ struct Forward<'r, 'a> {
     context: Guard,
     /// Functions being unfolded, to find one that calls itself.
     open_functions: Vec<&'a str>,
+    /// How many calls of functions were unfolded.
+    unfolded: usize,
     /// The path of each scope of the model.
     scope_paths: Vec<Path>,
     modules: BTreeMap<usize, ModuleId>,
@@ -173,12 +180,9 @@ impl<'r, 'a> Forward<'r, 'a> {
         side: SideId,
     ) -> Forward<'r, 'a> {
         let top = Scope { parent: None, name: String::new(), index: None, span: declaration.span };
-        let nothing = Tensor { dims: Vec::new(), element: crate::model::Element::Number };
-        let scalar = crate::model::Value {
-            kind: crate::model::ValueKind::Scalar(crate::model::Scalar::Number(0.0)),
-            ty: nothing,
-            span: declaration.span,
-        };
+        let nothing = Tensor { dims: Vec::new(), element: Element::Number };
+        let scalar =
+            Value { kind: ValueKind::Scalar(Scalar::Number(0.0)), ty: nothing, span: declaration.span };
         let model = Model {
             name: declaration.name.text.clone(),
             side,
@@ -202,6 +206,7 @@ impl<'r, 'a> Forward<'r, 'a> {
             statements: Vec::new(),
             context: Guard::default(),
             open_functions: Vec::new(),
+            unfolded: 0,
             scope_paths: vec![Path::default()],
             modules: BTreeMap::new(),
             parameters: BTreeMap::new(),
@@ -213,10 +218,13 @@ impl<'r, 'a> Forward<'r, 'a> {
 
     /// The whole; nothing where a mistake was found.
     fn model(&mut self, declaration: &'a ast::ModelDecl) -> Option<Model> {
-        let good = self.arguments(declaration);
+        // What is said of axes below would only echo a mistake in these.
+        if !self.arguments(declaration) {
+            return None;
+        }
         let declared = self.declared_type(&declaration.result);
         let block = self.block(&declaration.block, declaration.name.span);
-        let (Some(block), Some(declared), true) = (block, declared, good) else { return None };
+        let (Some(block), Some(declared)) = (block, declared) else { return None };
         let fits = self.check_result(&block.result, declared.as_ref(), &declaration.result);
         self.report_unread();
         self.report_unused_parameters();

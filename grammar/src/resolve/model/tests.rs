@@ -5,15 +5,19 @@ mod print;
 use std::path::Path;
 
 use crate::model::{Attention, Block, Dim, Model, ModuleKind, Statement, Value, ValueKind};
-use crate::{Mapping, Source, Style, check, render};
+use crate::{Mapping, Source, Style, Target, check, render};
 
 use print::Printer;
 
 /// A shipped mapping, which must pass.
 fn shipped(name: &str) -> Mapping {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../mappings/{name}.mapping"));
-    let text = std::fs::read_to_string(path).expect("shipped mappings are there");
-    match check(&Source::new(name, &text)) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("shipped mappings are there");
+    let source = Source::load(name, &read(&format!("{name}.mapping")), &mut |_, target| match target {
+        Target::Library(name) => Ok((name.to_owned(), read(&format!("library/{name}.mapping")))),
+        Target::Path(path) => Err(format!("{path} is none of them")),
+    });
+    match check(&source) {
         Ok((mapping, said)) => {
             assert!(said.list().is_empty(), "{}", render(&said, Style::Full { colour: false }));
             mapping

@@ -3,7 +3,7 @@
 use super::Forward;
 use crate::ast::Name;
 use crate::code::Code;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, nearest};
 use crate::source::Span;
 use crate::template::{Part, Template};
 
@@ -38,10 +38,13 @@ impl<'a> Forward<'_, 'a> {
         for name in self.left_out.clone() {
             self.leave_out(name, &mut out);
         }
+        if self.resolver.diagnostics.has_errors() {
+            return;
+        }
         let mut told: Vec<usize> = Vec::new();
-        for at in 0..out.len() {
-            let place = &self.catalogue.parameters[at];
-            if out[at] || place.used.is_some() || !place.given {
+        let side = self.resolver.mapping.side(self.model.side).name.clone();
+        for (place, out) in self.catalogue.parameters.iter().zip(out) {
+            if out || place.used.is_some() || !place.given {
                 continue;
             }
             // A module is left out as a whole, and told of once.
@@ -51,28 +54,17 @@ impl<'a> Forward<'_, 'a> {
                 }
                 told.push(module);
             }
-            let name = match place.module {
-                Some(module) => {
-                    let path = &self.catalogue.modules[module].path;
-                    path.0.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(".")
-                }
-                None => self.resolver.mapping.display_template(&place.template),
-            };
-            let shown = match place.module {
-                Some(_) => place.origin.as_ref().map(|o| self.resolver.mapping.display_template(&o.path)),
-                None => None,
-            };
-            let shown = shown.unwrap_or(name);
-            let written = place.span;
-            let side = self.resolver.mapping.side(self.model.side).name.clone();
-            self.error(
+            let module = place.module.and(place.origin.as_ref());
+            let template = module.map_or(&place.template, |origin| &origin.path);
+            let shown = self.resolver.mapping.display_template(template);
+            self.resolver.error(
                 Diagnostic::error(
                     Code::UnusedParameter,
                     self.model.span,
                     format!("the model does not use `{shown}`"),
                     format!("a model over all parameters of `{side}`"),
                 )
-                .with(written, "given by this rule")
+                .with(place.span, "given by this rule")
                 .help(format!("use it, or say why not: `unused {shown} because \"…\"`")),
             );
         }
@@ -98,15 +90,22 @@ impl<'a> Forward<'_, 'a> {
         }
         let written = self.resolver.source.slice(name.span).to_owned();
         if !found {
-            self.error(
-                Diagnostic::error(
-                    Code::UnknownModelName,
-                    name.span,
-                    format!("no parameter is called `{written}`"),
-                    "said to be unused",
-                )
-                .help("name a parameter, a module, or several by `*` and `**`"),
+            let diagnostic = Diagnostic::error(
+                Code::UnknownModelName,
+                name.span,
+                format!("no parameter is called `{written}`"),
+                "said to be unused",
             );
+            let shown = |t: &Template| self.resolver.mapping.display_template(t);
+            let modules = self.catalogue.parameters.iter().filter_map(|p| p.origin.as_ref());
+            let known: Vec<String> = modules
+                .map(|origin| shown(&origin.path))
+                .chain(self.catalogue.parameters.iter().map(|p| shown(&p.template)))
+                .collect();
+            self.error(match nearest(&written, known.iter().map(String::as_str)) {
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                None => diagnostic.help("name a parameter, a module, or several by `*` and `**`"),
+            });
         } else if let Some(used) = used {
             self.error(
                 Diagnostic::error(

@@ -1,13 +1,13 @@
 //! Values: what an expression computes, and the type it has.
 
+use super::Forward;
 use super::catalogue::Target;
 use super::shape::{extents, numbers};
 use super::word::Found;
-use super::{Binding, Forward};
 use crate::ast::{BinaryOp, Ident, ModelExpr, ModelExprKind};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Dim, Element, Part, Scalar, ScalarOp, Tensor, Value, ValueKind};
+use crate::model::{Dim, Element, Part, Scalar, ScalarOp, Value, ValueKind};
 use crate::source::Span;
 
 impl<'a> Forward<'_, 'a> {
@@ -137,7 +137,7 @@ impl<'a> Forward<'_, 'a> {
                 (*self.catalogue.modules[module].parameters.first()?, Some(id))
             }
             Found::Lost => return None,
-            Found::Variable(_) | Found::Target(Target::Scope(_)) => {
+            Found::Variable(_) | Found::Number(_) | Found::Target(Target::Scope(_)) => {
                 self.wrong_operand(
                     base.span,
                     &format!("`{text}` has no rows to look up"),
@@ -216,7 +216,17 @@ impl<'a> Forward<'_, 'a> {
         let (left, right) = (self.numeric(left), self.numeric(right));
         let (left, right) = (left?, right?);
         if let (ValueKind::Scalar(a), ValueKind::Scalar(b)) = (&left.kind, &right.kind) {
-            let kind = ValueKind::Scalar(Scalar::Binary(scalar_op, Box::new(a.clone()), Box::new(b.clone())));
+            let scalar = Scalar::Binary(scalar_op, Box::new(a.clone()), Box::new(b.clone()));
+            if steps(&scalar) > MAX_STEPS {
+                self.wrong_operand(
+                    span,
+                    &format!("this number takes more than {MAX_STEPS} steps of arithmetic"),
+                    "too long",
+                    "compute it in `config`",
+                );
+                return None;
+            }
+            let kind = ValueKind::Scalar(scalar);
             return Some(Value { kind, ty: numbers(Vec::new()), span });
         }
         let (large, small) =
@@ -284,80 +294,48 @@ impl<'a> Forward<'_, 'a> {
             label: label.text.clone(),
             dims: value.ty.dims[shared.len()..].to_vec(),
         };
+        let size: usize = values.iter().map(|v| parts_in(&v.ty.dims)).sum();
+        if size > MAX_PARTS {
+            self.error(
+                Diagnostic::error(
+                    Code::LayoutTooWide,
+                    span,
+                    format!("this value has more than {MAX_PARTS} parts"),
+                    "its parts multiply",
+                )
+                .help("join values that are over fewer parts"),
+            );
+            return None;
+        }
         let sum = Dim::Sum(labels.iter().copied().zip(&values).map(part).collect());
         let dims = shared.iter().cloned().chain([sum]).collect();
         let kind = ValueKind::Join { parts: values };
         distinct.then_some(Value { kind, ty: numbers(dims), span })
     }
+}
 
-    /// `sum expert in experts[chosen] weighted w { … }`.
-    fn routed(&mut self, sum: &'a crate::ast::RoutedSum, span: Span) -> Option<Value> {
-        let fresh = self.check_shadowing(&sum.name);
-        let path = self.indexed_scope(&sum.over.text, sum.over.span);
-        let (indices, weights) = (self.value(&sum.indices), self.tensor(&sum.weights));
-        let path = path.filter(|_| fresh)?;
-        let (indices, weights) = (indices?, weights?);
-        let axis = path.0.last().and_then(|s| s.index.as_ref()).map(|i| i.axis)?;
-        if indices.ty.element != Element::Index(axis)
-            || extents(&indices.ty.dims) + 1 != indices.ty.dims.len()
-        {
-            let name = self.resolver.mapping.axis(axis).name.clone();
-            let is = self.show_type(&indices.ty);
-            self.error(
-                Diagnostic::error(
-                    Code::WrongTable,
-                    indices.span,
-                    format!("`{}` goes over `{name}`, and this is {is}", sum.over.text),
-                    format!("not a choice of `{name}`"),
-                )
-                .with(sum.over.span, format!("one for each `{name}`"))
-                .help(format!("choose some: `let (score, chosen) = top(scores, {name}, COUNT)`")),
-            );
-            return None;
-        }
-        if weights.ty.dims != indices.ty.dims {
-            let (a, b) = (self.show(&weights.ty.dims), self.show(&indices.ty.dims));
-            let why = self.meets(&weights.ty.dims, &indices.ty.dims);
-            self.error(
-                Diagnostic::error(
-                    Code::AxesDiffer,
-                    weights.span,
-                    format!("there is not one weight for each choice: {why}"),
-                    format!("this is {a}"),
-                )
-                .with(indices.span, format!("this is {b}"))
-                .help("weights are over the axes of what is chosen"),
-            );
-            return None;
-        }
-        let scope = self.scope(&path, sum.over.span);
-        self.bind(&sum.name.text, Binding::Scope(path));
-        self.fixed.push((sum.name.text.clone(), sum.name.span));
-        let body = self.block(&sum.block, sum.name.span);
-        self.fixed.pop();
-        self.bindings.pop();
-        let body = body?;
-        self.check_numeric(&body.result)?;
-        let around = &indices.ty.dims[..indices.ty.dims.len() - 1];
-        if !body.result.ty.dims.starts_with(around) {
-            let (a, b) = (self.show(&body.result.ty.dims), self.show(around));
-            self.error(
-                Diagnostic::error(
-                    Code::AxesDiffer,
-                    body.result.span,
-                    format!("what is summed is {a}, and the choices are made over {b}"),
-                    format!("this is {a}"),
-                )
-                .with(indices.span, format!("chosen over {b}"))
-                .help("the block computes a value for each position of what is chosen"),
-            );
-            return None;
-        }
-        let ty = Tensor { dims: body.result.ty.dims.clone(), element: Element::Number };
-        let captured = super::capture::of_block(&body);
-        let routed = crate::model::Routed { scope, indices, weights, captured, body };
-        Some(Value { kind: ValueKind::Routed(Box::new(routed)), ty, span })
+/// More arithmetic than any number of a model needs.
+const MAX_STEPS: usize = 1024;
+
+/// More parts than any value of a model has.
+const MAX_PARTS: usize = 4096;
+
+/// How many operations a number takes.
+fn steps(scalar: &Scalar) -> usize {
+    match scalar {
+        Scalar::Number(_) | Scalar::Config(_) | Scalar::Index(_) => 0,
+        Scalar::Sqrt(inner) => 1 + steps(inner),
+        Scalar::Binary(_, a, b) => 1 + steps(a) + steps(b),
     }
+}
+
+/// How many axes and labels there are.
+fn parts_in(dims: &[Dim]) -> usize {
+    let inside = |dim: &Dim| match dim {
+        Dim::Extent(_) | Dim::Axis(..) => 1,
+        Dim::Sum(parts) => parts.iter().map(|p| 1 + parts_in(&p.dims)).sum(),
+    };
+    dims.iter().map(inside).sum()
 }
 
 /// Whether some of these dimensions, in this order, are the others.

@@ -15,6 +15,7 @@ use crate::source::Span;
 /// What a word was found to be.
 pub(super) enum Found {
     Variable(VariableId),
+    Number(Scalar),
     Target(Target),
     /// Something whose mistake is told already.
     Lost,
@@ -27,7 +28,8 @@ impl<'a> Forward<'_, 'a> {
         let Some((first, rest)) = words.split_first() else { return Found::Nothing };
         let path = match self.bound(first) {
             Some(Binding::Variable(variable)) if rest.is_empty() => return Found::Variable(*variable),
-            Some(Binding::Variable(_)) => return Found::Nothing,
+            Some(Binding::Number(scalar)) if rest.is_empty() => return Found::Number(scalar.clone()),
+            Some(Binding::Variable(_) | Binding::Number(_)) => return Found::Nothing,
             Some(Binding::Lost) => return Found::Lost,
             Some(Binding::Scope(path)) if rest.is_empty() => {
                 return Found::Target(Target::Scope(path.clone()));
@@ -48,6 +50,9 @@ impl<'a> Forward<'_, 'a> {
     pub(super) fn word(&mut self, text: &str, span: Span) -> Option<Value> {
         match self.find(text) {
             Found::Variable(variable) => return Some(self.variable_value(variable, span)),
+            Found::Number(scalar) => {
+                return Some(Value { kind: ValueKind::Scalar(scalar), ty: numbers(Vec::new()), span });
+            }
             Found::Lost => return None,
             Found::Target(Target::Parameter(place)) => return self.whole_parameter(place, span),
             Found::Target(Target::Module(_)) => {
@@ -132,7 +137,7 @@ impl<'a> Forward<'_, 'a> {
             Diagnostic::error(
                 Code::TypeMismatch,
                 span,
-                format!("`{name}` {how}, but it is a {}", ty.name()),
+                format!("`{name}` {how}, but it is declared or used as `{}`", ty.name()),
                 label,
             )
             .with(at, "declared here")
@@ -239,7 +244,7 @@ impl<'a> Forward<'_, 'a> {
         let path = match self.bound(words[0]) {
             Some(Binding::Scope(path)) => path.below(&words[1..]),
             Some(Binding::Lost) => return None,
-            Some(Binding::Variable(_)) => {
+            Some(Binding::Variable(_) | Binding::Number(_)) => {
                 self.scope_without_index(text, "a value", span);
                 return None;
             }
@@ -250,14 +255,14 @@ impl<'a> Forward<'_, 'a> {
             [] => {
                 match self.find(text) {
                     Found::Target(Target::Scope(_)) => {
-                        self.scope_without_index(text, "one group of parameters", span)
+                        self.scope_without_index(text, "one group of parameters", span);
                     }
                     Found::Target(Target::Module(_)) => self.scope_without_index(text, "one module", span),
                     Found::Target(Target::Parameter(_)) => {
                         self.scope_without_index(text, "one parameter", span);
                     }
                     Found::Lost => {}
-                    Found::Variable(_) | Found::Nothing => self.unknown_scope(text, span),
+                    Found::Variable(_) | Found::Number(_) | Found::Nothing => self.unknown_scope(text, span),
                 }
                 None
             }
