@@ -104,39 +104,77 @@ pub(crate) struct Loaded {
     pub(crate) plan: PlanOptions,
 }
 
+/// The settings of a conversion, and the ranks of its target.
+fn split(conversion: &Conversion) -> BindOptions {
+    let several = |(name, count): (&str, u64)| (count > 1).then(|| (name.to_owned(), count));
+    let mut ranks: Vec<(String, u64)> =
+        [("tp", conversion.tp), ("vpp", conversion.vpp), ("ep", conversion.ep)]
+            .into_iter()
+            .filter_map(several)
+            .collect();
+    ranks.extend(conversion.pp.map(|count| ("pp".to_owned(), count)));
+    let mut shares = Vec::new();
+    if !conversion.pp_layers.is_empty() {
+        shares.push(("pp".to_owned(), conversion.pp_layers.clone()));
+    }
+    BindOptions { settings: conversion.set.clone(), base: None, ranks, shares }
+}
+
 /// Opens the input and finds the mapping and the side it is of.
 pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result<Loaded, Failure> {
     let checkpoint = open(&conversion.input, &conversion.choice)?;
     let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
-    let split =
-        [("tp", conversion.tp), ("pp", conversion.pp), ("vpp", conversion.vpp), ("ep", conversion.ep)];
-    let ranks = split.into_iter().filter(|(_, n)| *n > 1).map(|(name, n)| (name.to_owned(), n)).collect();
-    let bind = BindOptions { settings: conversion.set.clone(), base, ranks };
-    let (mapping, detected) = match &conversion.mapping {
-        Some(name) => {
-            let mapping = load_mapping(name, streams)?;
-            let side = detect_side(&mapping, &checkpoint);
-            (mapping, side)
-        }
-        None => choose_mapping(&checkpoint, conversion.to.as_deref(), &bind, streams)?,
-    };
-    let from = match (&conversion.from, detected) {
-        (Some(name), _) => {
-            let side = side_named(&mapping, name)?;
-            if !side_marks(&mapping, side, &checkpoint).1.is_empty() {
-                return Err(failed(&wrong_side(&mapping, side, detected, &checkpoint), streams));
-            }
-            side
-        }
-        (None, Some(side)) => side,
-        (None, None) => return Err(failed(&wrong_checkpoint(&mapping, &checkpoint), streams)),
-    };
+    let bind = BindOptions { base, ..split(conversion) };
+    let named = [conversion.from.as_deref(), conversion.to.as_deref()];
+    let (mapping, from) = choose(&checkpoint, conversion.mapping.as_deref(), named, &bind, streams)?;
     let mapping = match &conversion.to {
         Some(name) if side_named(&mapping, name)? == from => reflected(&mapping, from)?,
         _ => mapping,
     };
     let plan = PlanOptions { dtype: conversion.dtype, max_shard_size: Some(conversion.max_shard_size) };
     Ok(Loaded { mapping, checkpoint, from, bind, plan })
+}
+
+/// The mapping that is named, or the one that the checkpoint fits, and the side that it is of. The sides that are
+/// converted from and to may be named.
+pub(crate) fn choose(
+    checkpoint: &Checkpoint,
+    mapping: Option<&str>,
+    [from, to]: [Option<&str>; 2],
+    bind: &BindOptions,
+    streams: &mut Streams<'_>,
+) -> Result<(Mapping, SideId), Failure> {
+    let (mapping, detected) = match mapping {
+        Some(name) => {
+            let mapping = load_mapping(name, streams)?;
+            let side = detect_side(&mapping, checkpoint);
+            (mapping, side)
+        }
+        None => choose_mapping(checkpoint, to, bind, streams)?,
+    };
+    let side = side_of(&mapping, checkpoint, from, detected, streams)?;
+    Ok((mapping, side))
+}
+
+/// The side that the user names, where the checkpoint can be of it, or the one that was found.
+pub(crate) fn side_of(
+    mapping: &Mapping,
+    checkpoint: &Checkpoint,
+    named: Option<&str>,
+    detected: Option<SideId>,
+    streams: &Streams<'_>,
+) -> Result<SideId, Failure> {
+    match (named, detected) {
+        (Some(name), _) => {
+            let side = side_named(mapping, name)?;
+            if !side_marks(mapping, side, checkpoint).1.is_empty() {
+                return Err(failed(&wrong_side(mapping, side, detected, checkpoint), streams));
+            }
+            Ok(side)
+        }
+        (None, Some(side)) => Ok(side),
+        (None, None) => Err(failed(&wrong_checkpoint(mapping, checkpoint), streams)),
+    }
 }
 
 /// The mapping from a side to itself, which splits a checkpoint over other ranks.
@@ -151,7 +189,7 @@ fn reflected(mapping: &Mapping, side: SideId) -> Result<Mapping, Failure> {
 }
 
 /// The shipped mapping that the checkpoint fits.
-fn choose_mapping(
+pub(crate) fn choose_mapping(
     checkpoint: &Checkpoint,
     to: Option<&str>,
     bind: &BindOptions,
@@ -209,7 +247,7 @@ fn choose_mapping(
 }
 
 /// The message about a checkpoint that has some marks of a side, but not all.
-fn incomplete(mapping: &Mapping, checkpoint: &Checkpoint) -> Option<String> {
+pub(crate) fn incomplete(mapping: &Mapping, checkpoint: &Checkpoint) -> Option<String> {
     SideId::BOTH.into_iter().find_map(|side| {
         let (has, lacks) = side_marks(mapping, side, checkpoint);
         if has.is_empty() || lacks.is_empty() {

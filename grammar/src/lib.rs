@@ -41,7 +41,9 @@ pub use render::{Style, render, render_one};
 pub use size::{Size, Symbol};
 pub use source::{Source, Span};
 pub use template::{Captures, IndexPart, Part, Template};
-pub use value::{Environment, EvalError, Expr, ExprKind, Operator, Pattern, PatternChoice, Value};
+pub use value::{
+    BlocksWord, Environment, EvalError, Expr, ExprKind, Operator, Pattern, PatternChoice, Value,
+};
 pub use walk::KernelOrder;
 
 /// Parses, resolves and checks a mapping.

@@ -64,7 +64,8 @@ const CASES: [Case; 25] = [
 
 impl Case {
     fn open(&self) -> Checkpoint {
-        Checkpoint::open(&data(self.folder).join(self.input)).unwrap_or_else(|e| panic!("{}: {e}", self.folder))
+        Checkpoint::open(&data(self.folder).join(self.input))
+            .unwrap_or_else(|e| panic!("{}: {e}", self.folder))
     }
 
     fn bind(&self) -> BindOptions {

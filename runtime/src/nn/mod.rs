@@ -5,6 +5,7 @@
 //! On other devices everything is candle's, with inputs in one piece and indices of u32, which all devices take.
 
 mod activation;
+mod agreement;
 mod attention;
 mod cache;
 mod cpu;
@@ -14,11 +15,13 @@ mod language;
 mod linear;
 mod mlp;
 mod norm;
+mod place;
 mod rotary;
 mod shapes;
 mod weights;
 
 pub use activation::Activation;
+pub use agreement::{Agreement, agreement};
 pub use attention::{Attention, Mask, attention, join_heads, split_heads};
 pub use cache::KvCache;
 pub use candle_core::{D, DType, Device, Error, Tensor};
@@ -28,6 +31,7 @@ pub use language::{CausalLm, LanguageModel, MaskedLm};
 pub use linear::Linear;
 pub use mlp::{Experts, GatedMlp, Routed, Router, Routing};
 pub use norm::{LayerNorm, RmsNorm};
+pub use place::{Place, PlaceError};
 pub use rotary::{Pairs, Rotary};
 pub use shapes::{
     absent, join_last, last, number, permute_heads, pick, positions, repeat_last, size, softmax,

@@ -134,7 +134,7 @@ where
     let named =
         tree.parameters().into_iter().map(|(name, array)| (in_file(mapping, S::SIDE, &name), array.clone()));
     let checkpoint = Checkpoint::in_memory(S::Port::NAME, named.collect())?;
-    let options = BindOptions { settings: config.settings(), base: None, ranks: Vec::new() };
+    let options = BindOptions { settings: config.settings(), base: None, ..BindOptions::default() };
     Ok(O::from_leaves(side_arrays(mapping, &checkpoint, S::SIDE, O::SIDE, &options)?)?)
 }
 

@@ -383,6 +383,7 @@ impl<'a> Forward<'_, 'a> {
     ) -> Option<Value> {
         let given = self.take_operands(text, &["value"], 1, &[], operands, span)?;
         let input = self.tensor(given.needed(0)?);
+        self.check_given(place, at)?;
         let (weight, operands) = self.parameter(place, at)?;
         let input = input?;
         let [a, b] = operands.as_slice() else {

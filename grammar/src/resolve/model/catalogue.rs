@@ -164,7 +164,8 @@ impl<'a> Catalogue<'a> {
     }
 
     fn module(&mut self, path: &Path, origin: &Origin<'a>, parameter: usize) -> Option<usize> {
-        let known = self.modules.iter().position(|m| m.path == *path);
+        let same = |m: &ModulePlace<'a>| m.path == *path && std::ptr::eq(m.declaration, origin.module);
+        let known = self.modules.iter().position(same);
         let at = known.unwrap_or_else(|| {
             let declaration = origin.module;
             self.modules.push(ModulePlace { path: path.clone(), declaration, parameters: Vec::new() });
@@ -183,6 +184,12 @@ impl<'a> Catalogue<'a> {
             return Some(Target::Parameter(parameter));
         }
         self.paths().any(|p| p.starts_with(path)).then(|| Target::Scope(path.clone()))
+    }
+
+    /// All modules that share the path of one.
+    pub(super) fn modules_at(&self, module: usize) -> Vec<usize> {
+        let path = &self.modules[module].path;
+        (0..self.modules.len()).filter(|m| self.modules[*m].path == *path).collect()
     }
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {

@@ -16,6 +16,7 @@ use crate::source::Span;
 impl<'a> Forward<'_, 'a> {
     /// A parameter as a value: all its axes, outermost first.
     pub(super) fn whole_parameter(&mut self, place: usize, span: Span) -> Option<Value> {
+        self.check_given(place, span)?;
         let (id, operands) = self.parameter(place, span)?;
         let dims = operands.into_iter().flat_map(|o| o.dims).collect();
         Some(Value { kind: ValueKind::Parameter(id), ty: numbers(dims), span })
@@ -68,6 +69,7 @@ impl<'a> Forward<'_, 'a> {
             }
             return Some(known);
         }
+        self.check_one_module(place, span)?;
         let declaration = self.catalogue.modules[place].declaration;
         let Some(kind) = &declaration.kind else {
             self.without_kind(place, span);
@@ -85,7 +87,10 @@ impl<'a> Forward<'_, 'a> {
             let (found, _) = self.parameter(parameter, span)?;
             match slot.as_deref() {
                 Some("bias") => bias = Some(found),
-                _ => weight = Some(found),
+                _ => {
+                    self.check_given(parameter, span)?;
+                    weight = Some(found);
+                }
             }
         }
         let Some(weight) = weight else {
@@ -108,6 +113,54 @@ impl<'a> Forward<'_, 'a> {
             _ => ModuleKind::RmsNorm { weight },
         };
         Some(id)
+    }
+
+    /// A name may stand for two modules with other parameters each, which only the parameters' names tell apart.
+    fn check_one_module(&mut self, place: usize, span: Span) -> Option<()> {
+        let all = self.catalogue.modules_at(place);
+        if all.len() == 1 {
+            return Some(());
+        }
+        let names: Vec<&str> =
+            all.iter().map(|m| self.catalogue.modules[*m].declaration.name.text.as_str()).collect();
+        let path = &self.catalogue.modules[place].path;
+        let shown = path.0.last().map(|s| s.name.clone()).unwrap_or_default();
+        let first = self.catalogue.modules[place].parameters.first()?;
+        let stored = &self.catalogue.parameters[*first];
+        let (own, at) = (stored.own.clone(), stored.span);
+        self.error(
+            Diagnostic::error(
+                Code::LayoutForOperation,
+                span,
+                format!("`{shown}` stands for several modules: {}", names.join(", ")),
+                "which of them is meant cannot be told",
+            )
+            .with(at, "one of them")
+            .help(format!("name the parameter, as in `{shown}.{own}`")),
+        );
+        None
+    }
+
+    /// What a checkpoint may lack can be a bias of a module, and nothing else that is computed with.
+    pub(super) fn check_given(&mut self, place: usize, span: Span) -> Option<()> {
+        let stored = &self.catalogue.parameters[place];
+        let rules = &self.resolver.mapping.rules;
+        if !stored.found.iter().any(|(rule, _)| rules[*rule].optional) {
+            return Some(());
+        }
+        let name = self.resolver.mapping.display_template(&stored.template);
+        let at = stored.span;
+        self.error(
+            Diagnostic::error(
+                Code::GuardedParameter,
+                span,
+                format!("`{name}` may be absent from a checkpoint"),
+                "used as if it were there",
+            )
+            .with(at, "written with `?`")
+            .help("make it the `bias` of a module, or have its rules under a `when` over config"),
+        );
+        None
     }
 
     fn without_kind(&mut self, place: usize, span: Span) {

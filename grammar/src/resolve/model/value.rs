@@ -152,6 +152,7 @@ impl<'a> Forward<'_, 'a> {
             }
         };
         let index = self.value(index)?;
+        self.check_given(place, base.span)?;
         let (table, operands) = self.parameter(place, base.span)?;
         let (rows, rest) = operands.split_first()?;
         self.check_rows(&rows.dims, &index, text, base.span)?;
