@@ -14,27 +14,27 @@ mod corpus {
 
     #[derive(Port)]
     #[port(mapping = "mappings/ok/model_of_a_decoder.mapping", model)]
-    pub struct Decoder;
+    pub(crate) struct Decoder;
 
     #[derive(Port)]
     #[port(mapping = "mappings/ok/model_of_an_encoder.mapping", model)]
-    pub struct Encoder;
+    pub(crate) struct Encoder;
 
     #[derive(Port)]
     #[port(mapping = "mappings/ok/model_of_experts.mapping", model)]
-    pub struct Experts;
+    pub(crate) struct Experts;
 
     #[derive(Port)]
     #[port(mapping = "mappings/ok/model_with_choices.mapping", model)]
-    pub struct Choices;
+    pub(crate) struct Choices;
 
     #[derive(Port)]
     #[port(mapping = "mappings/ok/model_with_functions_and_joins.mapping", model)]
-    pub struct Functions;
+    pub(crate) struct Functions;
 
     #[derive(Port)]
     #[port(mapping = "mappings/ok/model_with_values_nothing_reads.mapping", model)]
-    pub struct Unread;
+    pub(crate) struct Unread;
 }
 
 /// Heads in an order that attention does not take, a norm over a part of the axes, axes that only one operand has,
@@ -84,7 +84,7 @@ model odd over b (tokens [batch seq] in vocab, weight? [batch seq]) -> y [batch 
 ",
         model
     )]
-    pub struct Odd;
+    pub(crate) struct Odd;
 }
 
 const SIZES: [(&str, usize); 6] =

@@ -197,7 +197,8 @@ impl<'p, 'm> Body<'p, 'm> {
         if matches!(scalar, Scalar::Number(_)) {
             return init;
         }
-        let (scope, key, docs) = (self.scope, format!("number {init}"), format!("`{init}`."));
+        let (scope, key, docs) =
+            (self.scope, format!("number {init}"), "A number that config decides.".to_owned());
         let is_plain = self.guards.is_empty();
         let field = self.guarded((scope, name), &key, &docs, &quote!(f64), &init);
         if is_plain { field } else { quote!(*#field) }

@@ -8,7 +8,7 @@ use transship_grammar::{ExprKind, Pattern, PatternChoice, Value as ConfigValue};
 use super::block::Body;
 use super::operation::{Layer, dim_count};
 use super::parts::Wanted;
-use super::place::{Emitted, Form};
+use super::place::Emitted;
 use super::{Emit, docs};
 use crate::config::{Kind, certain_kind};
 use crate::names::ident;
@@ -37,8 +37,7 @@ impl<'m> Body<'_, 'm> {
             let pattern = arm_pattern(at, arms.len());
             tokens.extend(quote!(#pattern => { #block }));
         }
-        // A block, since arms use `?`.
-        Ok(Emitted::owned(quote!({ match self.#field { #tokens } }), Form::Flat))
+        Ok(Emitted::block(quote!(match self.#field { #tokens })))
     }
 
     /// A linear layer that config picks: of one input, decided when the model is loaded.

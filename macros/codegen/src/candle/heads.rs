@@ -140,10 +140,8 @@ impl<'m> Body<'_, 'm> {
         })?);
         let scope = self.scope;
         let docs = "Turns queries and keys by their positions; all layers share its table.";
-        let field = self
-            .parts
-            .member(scope, &format!("rotary {init}"), "rotary", docs, || (quote!(Rotary), init.clone()));
+        let field = self.guarded((scope, "rotary"), &format!("rotary {init}"), docs, &quote!(Rotary), &init);
         self.reads_offset = true;
-        Ok(Emitted::call(quote!(self.#field.forward(#x, offset)), Form::Heads))
+        Ok(Emitted::call(quote!(#field.forward(#x, offset)), Form::Heads))
     }
 }
