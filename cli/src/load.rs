@@ -125,8 +125,9 @@ pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result
     let checkpoint = open(&conversion.input, &conversion.choice)?;
     let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
     let bind = BindOptions { base, ..split(conversion) };
-    let named = [conversion.from.as_deref(), conversion.to.as_deref()];
-    let (mapping, from) = choose(&checkpoint, conversion.mapping.as_deref(), named, &bind, streams)?;
+    let (named, from) = (conversion.mapping.as_deref(), conversion.from.as_deref());
+    let purpose = Purpose::Convert { to: conversion.to.as_deref() };
+    let (mapping, from) = choose(&checkpoint, named, from, purpose, &bind, streams)?;
     let mapping = match &conversion.to {
         Some(name) if side_named(&mapping, name)? == from => reflected(&mapping, from)?,
         _ => mapping,
@@ -135,12 +136,12 @@ pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result
     Ok(Loaded { mapping, checkpoint, from, bind, plan })
 }
 
-/// The mapping that is named, or the one that the checkpoint fits, and the side that it is of. The sides that are
-/// converted from and to may be named.
+/// The mapping that is named, or the one that the checkpoint fits, and the side that it is of, which may be named.
 pub(crate) fn choose(
     checkpoint: &Checkpoint,
     mapping: Option<&str>,
-    [from, to]: [Option<&str>; 2],
+    from: Option<&str>,
+    purpose: Purpose<'_>,
     bind: &BindOptions,
     streams: &mut Streams<'_>,
 ) -> Result<(Mapping, SideId), Failure> {
@@ -150,7 +151,7 @@ pub(crate) fn choose(
             let side = detect_side(&mapping, checkpoint);
             (mapping, side)
         }
-        None => choose_mapping(checkpoint, to, bind, streams)?,
+        None => choose_mapping(checkpoint, purpose, bind, streams)?,
     };
     let side = side_of(&mapping, checkpoint, from, detected, streams)?;
     Ok((mapping, side))
@@ -188,10 +189,29 @@ fn reflected(mapping: &Mapping, side: SideId) -> Result<Mapping, Failure> {
     })
 }
 
+/// What a mapping is chosen for.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose<'n> {
+    /// To convert, to the side of this name if given.
+    Convert {
+        /// The name of a side.
+        to: Option<&'n str>,
+    },
+    /// To read what the checkpoint's own side says.
+    Read,
+}
+
+/// Whether mappings call a side by the same name: what they say of it alone is then the same, and any of them will do.
+pub(crate) fn same_side(sides: &[(&Mapping, SideId)]) -> bool {
+    let mut names = sides.iter().map(|(mapping, side)| &mapping.side(*side).name);
+    let first = names.next();
+    names.all(|name| Some(name) == first)
+}
+
 /// The shipped mapping that the checkpoint fits.
 pub(crate) fn choose_mapping(
     checkpoint: &Checkpoint,
-    to: Option<&str>,
+    purpose: Purpose<'_>,
     bind: &BindOptions,
     streams: &mut Streams<'_>,
 ) -> Result<(Mapping, Option<SideId>), Failure> {
@@ -204,7 +224,7 @@ pub(crate) fn choose_mapping(
             None => likely.extend(incomplete(&mapping, checkpoint)),
         }
     }
-    if let Some(to) = to
+    if let Purpose::Convert { to: Some(to) } = purpose
         && fitting.len() > 1
     {
         fitting.retain(|(mapping, _)| mapping.sides.iter().any(|side| side.name == to));
@@ -219,6 +239,10 @@ pub(crate) fn choose_mapping(
             let mut whole = whole.into_iter();
             fitting.retain(|_| whole.next().unwrap_or(true));
         }
+    }
+    let sides: Vec<(&Mapping, SideId)> = fitting.iter().filter_map(|(m, side)| Some((m, (*side)?))).collect();
+    if matches!(purpose, Purpose::Read) && same_side(&sides) {
+        fitting.truncate(1);
     }
     let names: Vec<String> = fitting.iter().map(|(m, _)| m.name.clone()).collect();
     match fitting.len() {

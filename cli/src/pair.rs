@@ -5,7 +5,7 @@ use transship::{BaseConfig, BindOptions, Checkpoint, Tolerance, Verify, VerifyOp
 use transship_mappings::SHIPPED;
 
 use crate::args::{Choice, Verify as Args};
-use crate::load::{choose_mapping, incomplete, load_mapping, open, side_of};
+use crate::load::{Purpose, choose_mapping, incomplete, load_mapping, open, same_side, side_of};
 use crate::{Failure, Streams};
 
 /// What is compared.
@@ -74,8 +74,15 @@ fn choose(
             fitting.retain(|_| whole.next().unwrap_or(true));
         }
     }
+    let of = |which: usize| -> Vec<(&Mapping, SideId)> {
+        fitting.iter().map(|(mapping, sides)| (mapping, sides[which])).collect()
+    };
+    if same_side(&of(0)) && same_side(&of(1)) {
+        fitting.truncate(1);
+    }
     match fitting.len() {
-        0 => choose_mapping(&checkpoints[0], named[1], &options.bind, streams).map(|(mapping, _)| mapping),
+        0 => choose_mapping(&checkpoints[0], Purpose::Convert { to: named[1] }, &options.bind, streams)
+            .map(|(mapping, _)| mapping),
         1 => Ok(fitting.remove(0).0),
         _ => {
             let names: Vec<&str> = fitting.iter().map(|(mapping, _)| mapping.name.as_str()).collect();

@@ -108,6 +108,8 @@ fn checkpoints_of_one_side_are_compared_whatever_their_ranks_and_versions() {
     ] {
         holds(&[&[case(one).as_str(), case(other).as_str()], activation].concat());
     }
+    // Hugging Face's side is the same in two mappings.
+    holds(&[B_EXPECTED, B_EXPECTED]);
     // Two vocabularies, padded to other lengths.
     let workplace = Workplace::new();
     let input = case("legacy-v3-gpt2-tp1pp1");
@@ -222,4 +224,56 @@ fn help_says_what_verify_does() {
     let done = Workplace::new().run(&["verify", "--help"]);
     assert_eq!(done.code, 0);
     insta::assert_snapshot!("verify_help", done.out);
+}
+
+#[test]
+fn models_of_both_are_compared_by_their_logits() {
+    let done = holds(&[B, B_EXPECTED, "--logits", "--random", "20", "--seed", "3", "--format", "text"]);
+    assert!(done.out.contains("logits of 20 tokens agree"), "{}", done.out);
+    // Two layers changed places: each parameter is somewhere, and the model is another one.
+    let workplace = with_fault(|file, _| {
+        let names: Vec<String> =
+            file.keys().filter(|name| name.starts_with("transformer.h.0.")).cloned().collect();
+        for name in names {
+            let other = name.replace(".h.0.", ".h.1.");
+            let (one, two) = (file[&name].clone(), file[&other].clone());
+            file.insert(name, two);
+            file.insert(other, one);
+        }
+    });
+    let told = fails(&workplace, &["--logits", "--ids", "5,17,301", "--format", "json", "--quiet"]);
+    let json: Value =
+        serde_json::from_str(told.split("--- messages").next().expect("it begins")).expect("it is JSON");
+    assert_eq!(
+        (&json["holds"], &json["logits"]["holds"], &json["logits"]["tokens"]),
+        (&false.into(), &false.into(), &3.into())
+    );
+    assert!(json["logits"]["largest_divergence"].as_f64().is_some_and(|d| d > 1e-3), "{json}");
+    assert!(told.contains("the logits are too far apart"), "{told}");
+    // Parameters that differ a little can make the same model, for limits that say so.
+    let near = with_fault(|file, _| {
+        let tensor = file.get_mut("transformer.ln_f.bias").expect("it is there");
+        let values: Vec<f32> = tensor.values().into_iter().map(|x| x + 1e-3).collect();
+        *tensor = Stored::f32(&tensor.shape.clone(), &values);
+    });
+    fails(&near, &["--logits"]);
+    fails(&near, &["--logits", "--atol", "1e-2", "--max-difference", "1e-9"]);
+    passes(
+        &near,
+        &[
+            "--logits",
+            "--atol",
+            "1e-2",
+            "--max-difference",
+            "0.1",
+            "--max-divergence",
+            "0.1",
+            "--min-agreement",
+            "0.5",
+        ],
+    );
+    let done = Workplace::new().run(&["verify", B, B_EXPECTED, "--ids", "1"]);
+    assert_eq!(done.code, 2, "--ids without --logits");
+    let unknown = Workplace::new().run(&["verify", B, B_EXPECTED, "--logits", "--ids", "99999"]);
+    assert!(unknown.code == 1 && unknown.err.contains("there is no token 99999"), "{}", unknown.err);
 }

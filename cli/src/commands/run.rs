@@ -9,7 +9,7 @@ use transship::nn::{CausalLm, LanguageModel, Place, Sampling, Tensor, Until, gen
 use transship::{BaseConfig, BindOptions, Binding};
 
 use crate::args::{Format, Run as Args};
-use crate::load::{choose, failed, open};
+use crate::load::{Purpose, choose, failed, open};
 use crate::model::{self, Computing};
 use crate::tokenizer::{self, decode, encode, undecodable};
 use crate::{Failure, Streams};
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
     let checkpoint = open(&args.input, &args.choice)?;
     let base = args.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
     let bind = BindOptions { settings: args.set.clone(), base, ranks: Vec::new(), shares: Vec::new() };
-    let (mapping, side) = choose(&checkpoint, args.mapping.as_deref(), [None, None], &bind, streams)?;
+    let (mapping, side) = choose(&checkpoint, args.mapping.as_deref(), None, Purpose::Read, &bind, streams)?;
     let computing = Computing::new(place, args.dtype, &checkpoint)?;
     // What is wrong with the prompt shows before the model is loaded.
     let (tokenizer, prompt) = match (&args.prompt, &args.ids) {
