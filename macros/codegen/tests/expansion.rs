@@ -67,3 +67,28 @@ fn every_file_of_a_mapping_is_tracked() {
         assert!(tracked.contains(file), "{} is not among {tracked:?}", file.display());
     }
 }
+
+#[test]
+fn what_no_code_is_generated_for_is_told() {
+    let text = "\
+mapping m : a <=> b
+
+config {
+    hidden = args.hidden <=> hidden
+    heads  = args.heads  <=> heads
+    vocab  = args.vocab  <=> vocab
+    hidden = heads * head_dim
+}
+
+wte [vocab hidden]            <=>  wte [vocab hidden]
+q [(heads head_dim) hidden]   <=>  q [(heads head_dim) hidden]
+
+model m over a (tokens [batch seq] in vocab, mask [batch seq]) -> y [batch seq heads head_dim] {
+    let x = q(wte[tokens])
+    attention(x, x, x, causal, mask: mask)
+}
+";
+    let told = expand_mapping(&Source::new("m.mapping", text), "M").expect_err("no kernel does it");
+    let told = transship_grammar::render(&told, transship_grammar::Style::Full { colour: false });
+    insta::assert_snapshot!(told);
+}

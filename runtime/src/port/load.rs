@@ -60,7 +60,7 @@ pub enum PortError {
         /// The parameter as the mapping calls it.
         name: String,
     },
-    /// A model that there is no code for.
+    /// A model that there is no code for, or none for what is asked of it.
     #[error("{0}")]
     NoModel(String),
     /// Tensors that candle or the device refuses.
