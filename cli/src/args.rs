@@ -23,6 +23,8 @@ Results go to standard output, messages to standard error.";
 pub(crate) enum Command {
     Convert(Convert),
     Plan(Plan),
+    Verify(Verify),
+    Run(Run),
     Inspect(Inspect),
     Check(Check),
     Fmt(Fmt),
@@ -73,9 +75,14 @@ pub(crate) struct Conversion {
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) tp: u64,
 
-    /// Pipeline-parallel ranks to split the output over
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
-    pub(crate) pp: u64,
+    /// Pipeline-parallel ranks to split the output over; as many as --pp-layers gives if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) pp: Option<u64>,
+
+    /// Layers of each pipeline stage, such as 3,2,2,1; the same for all if not given. With --vpp those of each virtual
+    /// stage in the order of the model: the first of every rank, then the second
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    pub(crate) pp_layers: Vec<u64>,
 
     /// Virtual stages on each pipeline-parallel rank of the output
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
@@ -140,6 +147,7 @@ Examples:
   transship convert checkpoints/ out --set vocab=50257 --dtype f16
   transship convert gpt2-hf out --to megatron --tp 2 --pp 2 --set divisor=128
   transship convert megatron-tp8/ megatron-tp2 --to megatron --tp 2
+  transship convert llama-hf out --to mcore --tp 2 --pp-layers 7,9,9,7
   transship convert my.pt out --mapping my.mapping --config config.json";
 
 /// Show what a conversion would do: each target, its sources, what is done to them, and all files.
@@ -155,6 +163,235 @@ pub(crate) struct Plan {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
+
+/// Prove that a checkpoint is what another one becomes: compare two under a mapping, parameter by parameter.
+///
+/// The two can be of different sides of the mapping, or of one side and split over other ranks. Elements of INPUT are
+/// cast to OUTPUT's dtype, as a conversion casts them, and must then be the same to the bit, or within --atol and
+/// --rtol. Padding rows do not count.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub(crate) struct Verify {
+    /// The checkpoint that was converted: a .pt file, a .zip that holds one, a Megatron directory, a .safetensors
+    /// file, or a Hugging Face directory
+    pub(crate) input: PathBuf,
+
+    /// The checkpoint it was converted to, in any of these forms
+    pub(crate) output: PathBuf,
+
+    /// A mapping file, or the name of a shipped mapping; chosen by what the two hold if not given
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) mapping: Option<String>,
+
+    /// The side INPUT is of; told by its names if not given
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) from: Option<String>,
+
+    /// The side OUTPUT is of; told by its names if not given
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) to: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+
+    /// The iteration to read of OUTPUT, where it is a Megatron directory that holds several, or `release`
+    #[arg(long, value_name = "N")]
+    pub(crate) output_iteration: Option<Iteration>,
+
+    /// A config of OUTPUT's side that says what INPUT does not; what OUTPUT has beside it says so if not given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Sets a config value of the mapping for both checkpoints; wins over everything else
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) set: Vec<Setting>,
+
+    /// The dtype that OUTPUT must have; INPUT is cast to whatever it has if not given
+    #[arg(long, value_name = "DTYPE", value_parser = parse_dtype)]
+    pub(crate) dtype: Option<DType>,
+
+    /// How far an element of OUTPUT may be from INPUT's
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = parse_tolerance)]
+    pub(crate) atol: f64,
+
+    /// The same as a part of the element's magnitude; both tolerances add up
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = parse_tolerance)]
+    pub(crate) rtol: f64,
+
+    /// Run both checkpoints through the model that comes with the mapping, too, and compare the logits
+    #[arg(long)]
+    pub(crate) logits: bool,
+
+    /// Tokens to run through the models
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', requires = "logits")]
+    pub(crate) ids: Option<Vec<u32>>,
+
+    /// How many random tokens to run through the models, where none are given
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "logits", conflicts_with = "ids")]
+    pub(crate) random: usize,
+
+    /// Which sequence of random tokens
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "logits")]
+    pub(crate) seed: u64,
+
+    /// How many of the largest logits of each token are compared as sets
+    #[arg(long, value_name = "K", default_value = "10", requires = "logits")]
+    pub(crate) top_k: std::num::NonZero<usize>,
+
+    /// How far logits may be apart, as a part of the largest; 1e-4 in f32 and 2e-2 in 16 bits if not given
+    #[arg(long, value_name = "X", requires = "logits", value_parser = parse_tolerance)]
+    pub(crate) max_difference: Option<f64>,
+
+    /// The Kullback-Leibler divergence that a token's distribution may have, in nats; 1e-4 in f32 and 1e-1 in 16 bits
+    /// if not given
+    #[arg(long, value_name = "X", requires = "logits", value_parser = parse_tolerance)]
+    pub(crate) max_divergence: Option<f64>,
+
+    /// The part of the largest logits that must be common to both; 0.99 in f32 and 0.9 in 16 bits if not given
+    #[arg(long, value_name = "X", requires = "logits", value_parser = parse_tolerance)]
+    pub(crate) min_agreement: Option<f64>,
+
+    /// The dtype that the models compute in; f32 on the processor, that of most parameters on other devices if not
+    /// given
+    #[arg(long, value_enum, value_name = "DTYPE", requires = "logits")]
+    pub(crate) compute_dtype: Option<ModelDType>,
+
+    /// Where the models compute: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "auto", requires = "logits")]
+    pub(crate) device: String,
+
+    /// Threads that compare; one per core if not given
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) threads: usize,
+
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// How the result is told
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  transship verify model_optim_rng.pt gpt2-hf
+  transship verify megatron-tp8/ megatron-tp2
+  transship verify gpt2-hf megatron-bf16 --dtype bf16
+  transship verify model_optim_rng.pt from-another-script --atol 1e-6 --rtol 1e-5
+  transship verify model_optim_rng.pt gpt2-hf --logits --random 128
+  transship verify checkpoints/ out --format json | jq '.differences'";
+
+/// Run the model of a checkpoint: continue a prompt, whichever side of a mapping the checkpoint is of.
+///
+/// The parameters go straight from the file into the model, ranks and all; nothing is converted on the disk.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct Run {
+    /// The checkpoint: a .pt file, a .zip that holds one, a Megatron directory, a .safetensors file, or a
+    /// Hugging Face directory
+    pub(crate) input: PathBuf,
+
+    /// A text to continue
+    #[arg(long, value_name = "TEXT", required_unless_present = "ids", conflicts_with = "ids")]
+    pub(crate) prompt: Option<String>,
+
+    /// Tokens to continue, in place of a text; what comes is told as tokens too
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    pub(crate) ids: Option<Vec<u32>>,
+
+    /// A tokenizer.json, or a directory that holds one or GPT-2's vocab.json and merges.txt; looked for beside the
+    /// input if not given
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) tokenizer: Option<PathBuf>,
+
+    /// Tokens to add at most
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) max_tokens: usize,
+
+    /// What logits are divided by before a token is drawn; 0 always takes the most probable
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+
+    /// Draw from the most probable tokens whose probabilities come to this sum
+    #[arg(long, value_name = "X")]
+    pub(crate) top_p: Option<f64>,
+
+    /// Draw from so many of the most probable tokens
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<usize>,
+
+    /// Which sequence of random numbers tokens are drawn by
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Write each token as soon as it is there; `--stream=false` waits for the last
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) stream: bool,
+
+    /// Go on after a token that ends the text
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+
+    /// A .safetensors file to write the logits of all tokens to that the model was given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) logits: Option<PathBuf>,
+
+    /// Replace an earlier file of logits
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// The dtype to compute in; f32 on the processor, that of most parameters on other devices if not given
+    #[arg(long, value_enum, value_name = "DTYPE")]
+    pub(crate) dtype: Option<ModelDType>,
+
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: String,
+
+    /// The name of a shipped mapping; chosen by what the input holds if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mapping: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+
+    /// A config of the other side that says what the input does not, such as the config.json of a similar model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Sets a config value of the mapping; wins over everything else
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) set: Vec<Setting>,
+
+    /// Say nothing but the result and errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// How the result is told
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// Dtypes that models compute in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "there are no models"))]
+pub(crate) enum ModelDType {
+    /// 32-bit floats
+    F32,
+    /// The upper half of f32
+    Bf16,
+    /// IEEE 754 half precision
+    F16,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  transship run gpt2-hf --prompt \"Once upon a time\"
+  transship run checkpoints/ --tokenizer gpt2-tokenizer --prompt \"The answer is\" --max-tokens 20
+  transship run gpt2-hf --prompt \"Dear\" --temperature 0.8 --top-p 0.95 --seed 1
+  transship run model_optim_rng.pt --ids 464,3280,318 --max-tokens 0 --logits logits.safetensors
+  transship run llama-hf --prompt \"def fib(n):\" --device cuda:0";
 
 /// Show what a checkpoint holds: names, dtypes, shapes, strides, shared storage, config. Never loads data.
 #[derive(Debug, Args)]
@@ -278,6 +515,13 @@ fn parse_struct_name(text: &str) -> Result<String, String> {
     match text.chars().next() {
         Some(first) if letters && (first.is_ascii_uppercase() || first == '_') => Ok(text.to_owned()),
         _ => Err(format!("`{text}` is no name of a Rust struct; write one such as MegatronGpt2")),
+    }
+}
+
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(tolerance) if (0.0..f64::INFINITY).contains(&tolerance) => Ok(tolerance),
+        _ => Err("write a number from 0 on, such as 1e-5".to_owned()),
     }
 }
 

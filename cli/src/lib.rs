@@ -5,8 +5,13 @@
 mod args;
 mod commands;
 mod load;
+#[cfg(feature = "candle")]
+mod model;
+mod pair;
 mod progress;
 mod size;
+#[cfg(feature = "candle")]
+mod tokenizer;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -84,6 +89,8 @@ pub fn run<'s>(
     let result = match &arguments.command {
         Command::Convert(args) => commands::convert::run(args, &mut streams),
         Command::Plan(args) => commands::plan::run(args, &mut streams),
+        Command::Verify(args) => commands::verify::run(args, &mut streams),
+        Command::Run(args) => commands::run_model(args, &mut streams),
         Command::Inspect(args) => commands::inspect::run(args, &mut streams),
         Command::Check(args) => commands::check::run(args, &mut streams),
         Command::Fmt(args) => commands::fmt::run(args, &mut streams),

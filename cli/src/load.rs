@@ -104,39 +104,78 @@ pub(crate) struct Loaded {
     pub(crate) plan: PlanOptions,
 }
 
+/// The settings of a conversion, and the ranks of its target.
+fn split(conversion: &Conversion) -> BindOptions {
+    let several = |(name, count): (&str, u64)| (count > 1).then(|| (name.to_owned(), count));
+    let mut ranks: Vec<(String, u64)> =
+        [("tp", conversion.tp), ("vpp", conversion.vpp), ("ep", conversion.ep)]
+            .into_iter()
+            .filter_map(several)
+            .collect();
+    ranks.extend(conversion.pp.map(|count| ("pp".to_owned(), count)));
+    let mut shares = Vec::new();
+    if !conversion.pp_layers.is_empty() {
+        shares.push(("pp".to_owned(), conversion.pp_layers.clone()));
+    }
+    BindOptions { settings: conversion.set.clone(), base: None, ranks, shares }
+}
+
 /// Opens the input and finds the mapping and the side it is of.
 pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result<Loaded, Failure> {
     let checkpoint = open(&conversion.input, &conversion.choice)?;
     let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
-    let split =
-        [("tp", conversion.tp), ("pp", conversion.pp), ("vpp", conversion.vpp), ("ep", conversion.ep)];
-    let ranks = split.into_iter().filter(|(_, n)| *n > 1).map(|(name, n)| (name.to_owned(), n)).collect();
-    let bind = BindOptions { settings: conversion.set.clone(), base, ranks };
-    let (mapping, detected) = match &conversion.mapping {
-        Some(name) => {
-            let mapping = load_mapping(name, streams)?;
-            let side = detect_side(&mapping, &checkpoint);
-            (mapping, side)
-        }
-        None => choose_mapping(&checkpoint, conversion.to.as_deref(), &bind, streams)?,
-    };
-    let from = match (&conversion.from, detected) {
-        (Some(name), _) => {
-            let side = side_named(&mapping, name)?;
-            if !side_marks(&mapping, side, &checkpoint).1.is_empty() {
-                return Err(failed(&wrong_side(&mapping, side, detected, &checkpoint), streams));
-            }
-            side
-        }
-        (None, Some(side)) => side,
-        (None, None) => return Err(failed(&wrong_checkpoint(&mapping, &checkpoint), streams)),
-    };
+    let bind = BindOptions { base, ..split(conversion) };
+    let (named, from) = (conversion.mapping.as_deref(), conversion.from.as_deref());
+    let purpose = Purpose::Convert { to: conversion.to.as_deref() };
+    let (mapping, from) = choose(&checkpoint, named, from, purpose, &bind, streams)?;
     let mapping = match &conversion.to {
         Some(name) if side_named(&mapping, name)? == from => reflected(&mapping, from)?,
         _ => mapping,
     };
     let plan = PlanOptions { dtype: conversion.dtype, max_shard_size: Some(conversion.max_shard_size) };
     Ok(Loaded { mapping, checkpoint, from, bind, plan })
+}
+
+/// The mapping that is named, or the one that the checkpoint fits, and the side that it is of, which may be named.
+pub(crate) fn choose(
+    checkpoint: &Checkpoint,
+    mapping: Option<&str>,
+    from: Option<&str>,
+    purpose: Purpose<'_>,
+    bind: &BindOptions,
+    streams: &mut Streams<'_>,
+) -> Result<(Mapping, SideId), Failure> {
+    let (mapping, detected) = match mapping {
+        Some(name) => {
+            let mapping = load_mapping(name, streams)?;
+            let side = detect_side(&mapping, checkpoint);
+            (mapping, side)
+        }
+        None => choose_mapping(checkpoint, purpose, bind, streams)?,
+    };
+    let side = side_of(&mapping, checkpoint, from, detected, streams)?;
+    Ok((mapping, side))
+}
+
+/// The side that the user names, where the checkpoint can be of it, or the one that was found.
+pub(crate) fn side_of(
+    mapping: &Mapping,
+    checkpoint: &Checkpoint,
+    named: Option<&str>,
+    detected: Option<SideId>,
+    streams: &Streams<'_>,
+) -> Result<SideId, Failure> {
+    match (named, detected) {
+        (Some(name), _) => {
+            let side = side_named(mapping, name)?;
+            if !side_marks(mapping, side, checkpoint).1.is_empty() {
+                return Err(failed(&wrong_side(mapping, side, detected, checkpoint), streams));
+            }
+            Ok(side)
+        }
+        (None, Some(side)) => Ok(side),
+        (None, None) => Err(failed(&wrong_checkpoint(mapping, checkpoint), streams)),
+    }
 }
 
 /// The mapping from a side to itself, which splits a checkpoint over other ranks.
@@ -150,10 +189,29 @@ fn reflected(mapping: &Mapping, side: SideId) -> Result<Mapping, Failure> {
     })
 }
 
+/// What a mapping is chosen for.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose<'n> {
+    /// To convert, to the side of this name if given.
+    Convert {
+        /// The name of a side.
+        to: Option<&'n str>,
+    },
+    /// To read what the checkpoint's own side says.
+    Read,
+}
+
+/// Whether mappings call a side by the same name: what they say of it alone is then the same, and any of them will do.
+pub(crate) fn same_side(sides: &[(&Mapping, SideId)]) -> bool {
+    let mut names = sides.iter().map(|(mapping, side)| &mapping.side(*side).name);
+    let first = names.next();
+    names.all(|name| Some(name) == first)
+}
+
 /// The shipped mapping that the checkpoint fits.
-fn choose_mapping(
+pub(crate) fn choose_mapping(
     checkpoint: &Checkpoint,
-    to: Option<&str>,
+    purpose: Purpose<'_>,
     bind: &BindOptions,
     streams: &mut Streams<'_>,
 ) -> Result<(Mapping, Option<SideId>), Failure> {
@@ -166,7 +224,7 @@ fn choose_mapping(
             None => likely.extend(incomplete(&mapping, checkpoint)),
         }
     }
-    if let Some(to) = to
+    if let Purpose::Convert { to: Some(to) } = purpose
         && fitting.len() > 1
     {
         fitting.retain(|(mapping, _)| mapping.sides.iter().any(|side| side.name == to));
@@ -181,6 +239,10 @@ fn choose_mapping(
             let mut whole = whole.into_iter();
             fitting.retain(|_| whole.next().unwrap_or(true));
         }
+    }
+    let sides: Vec<(&Mapping, SideId)> = fitting.iter().filter_map(|(m, side)| Some((m, (*side)?))).collect();
+    if matches!(purpose, Purpose::Read) && same_side(&sides) {
+        fitting.truncate(1);
     }
     let names: Vec<String> = fitting.iter().map(|(m, _)| m.name.clone()).collect();
     match fitting.len() {
@@ -209,7 +271,7 @@ fn choose_mapping(
 }
 
 /// The message about a checkpoint that has some marks of a side, but not all.
-fn incomplete(mapping: &Mapping, checkpoint: &Checkpoint) -> Option<String> {
+pub(crate) fn incomplete(mapping: &Mapping, checkpoint: &Checkpoint) -> Option<String> {
     SideId::BOTH.into_iter().find_map(|side| {
         let (has, lacks) = side_marks(mapping, side, checkpoint);
         if has.is_empty() || lacks.is_empty() {

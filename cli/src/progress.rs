@@ -7,11 +7,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::size::show_size;
 
-/// Tells how far the copying is.
+/// Tells how far the work is.
 pub(crate) enum Progress {
     Bar(ProgressBar),
     /// A line at every tenth.
     Lines {
+        /// What is done: "written".
+        deed: &'static str,
         total: u64,
         done: AtomicU64,
     },
@@ -22,13 +24,13 @@ pub(crate) enum Progress {
 const WORTH_A_LINE: u64 = 256 << 20;
 
 impl Progress {
-    pub(crate) fn new(total: u64, quiet: bool, terminal: bool) -> Progress {
+    pub(crate) fn new(total: u64, deed: &'static str, quiet: bool, terminal: bool) -> Progress {
         if quiet {
             return Progress::Silent;
         }
         if !terminal {
             return if total >= WORTH_A_LINE {
-                Progress::Lines { total, done: AtomicU64::new(0) }
+                Progress::Lines { deed, total, done: AtomicU64::new(0) }
             } else {
                 Progress::Silent
             };
@@ -42,16 +44,16 @@ impl Progress {
         Progress::Bar(bar)
     }
 
-    /// Adds written bytes; called from any thread.
+    /// Adds bytes that are done with; called from any thread.
     pub(crate) fn add(&self, bytes: u64) {
         match self {
             Progress::Bar(bar) => bar.inc(bytes),
-            Progress::Lines { total, done } => {
+            Progress::Lines { deed, total, done } => {
                 let before = done.fetch_add(bytes, Ordering::Relaxed);
                 let tenth = |n: u64| n.saturating_mul(10) / (*total).max(1);
                 let after = before.saturating_add(bytes);
                 if tenth(after) > tenth(before) {
-                    eprintln!("{} % of {} written", tenth(after) * 10, show_size(*total));
+                    eprintln!("{} % of {} {deed}", tenth(after) * 10, show_size(*total));
                 }
             }
             Progress::Silent => {}

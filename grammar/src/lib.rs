@@ -22,6 +22,7 @@ mod size;
 mod source;
 mod template;
 mod value;
+mod walk;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
@@ -40,7 +41,10 @@ pub use render::{Style, render, render_one};
 pub use size::{Size, Symbol};
 pub use source::{Source, Span};
 pub use template::{Captures, IndexPart, Part, Template};
-pub use value::{Environment, EvalError, Expr, ExprKind, Operator, Pattern, PatternChoice, Value};
+pub use value::{
+    BlocksWord, Environment, EvalError, Expr, ExprKind, Operator, Pattern, PatternChoice, Value,
+};
+pub use walk::KernelOrder;
 
 /// Parses, resolves and checks a mapping.
 ///

@@ -9,18 +9,21 @@ impl Mapping {
     /// where the other side has rank axes of its own.
     #[must_use]
     pub fn reflected(&self, side: SideId) -> Option<Mapping> {
+        self.ranks_of(side.other()).next().is_none().then(|| self.mirrored(side))
+    }
+
+    /// The same without regard to rank axes of the other side, which belong to nothing then.
+    pub(crate) fn mirrored(&self, side: SideId) -> Mapping {
         let other = side.other();
-        if self.ranks_of(other).next().is_some() {
-            return None;
-        }
         let mut mapping = self.clone();
         let count = mapping.ranks.len();
+        let to_other = |rank: &mut RankId| *rank = RankId::from_index(rank.index() + count);
         for rank in 0..count {
             let mut rank = mapping.ranks[rank].clone();
             rank.side = other;
+            rank.default.iter_mut().for_each(|default| default.each_rank(&to_other));
             mapping.ranks.push(rank);
         }
-        let to_other = |rank: &mut RankId| *rank = RankId::from_index(rank.index() + count);
         mapping.sides[other.index()] = mapping.sides[side.index()].clone();
         let own = &mut mapping.sides[other.index()];
         own.roots.iter_mut().chain(&mut own.nested).for_each(|name| in_template(name, &to_other));
@@ -52,11 +55,16 @@ impl Mapping {
         for field in &mut mapping.config.fields {
             field.places[other.index()] = field.places[side.index()].clone();
             field.written[other.index()] = field.written[side.index()];
+            // What is read is computed from the split that is read; a default fills in what the target needs.
+            field.default.iter_mut().for_each(|default| default.each_rank(&to_other));
         }
         mapping.config.writes.retain(|write| write.side == side);
-        mapping.config.writes.iter_mut().for_each(|write| write.side = other);
+        for write in &mut mapping.config.writes {
+            write.side = other;
+            write.value.each_rank(&to_other);
+        }
         mapping.reflected = true;
-        Some(mapping)
+        mapping
     }
 }
 

@@ -44,6 +44,11 @@ impl Size {
         };
     }
 
+    /// Its products: the symbols of each, sorted, and their coefficient.
+    pub fn terms(&self) -> impl Iterator<Item = (&[Symbol], i128)> {
+        self.terms.iter().map(|(symbols, coefficient)| (symbols.as_slice(), *coefficient))
+    }
+
     /// The sum of both.
     #[must_use]
     pub fn plus(&self, other: &Size) -> Size {

@@ -144,6 +144,8 @@ pub enum ExprKind {
     Index(AxisId),
     /// How many ranks there are along a rank axis.
     Ranks(RankId),
+    /// How an index lies over a rank axis where its ranks hold uneven blocks of it; null where they are even.
+    Blocks(RankId, BlocksWord),
     /// `output.dtype`: the dtype that most parameters of the target are written in.
     OutputDtype,
     /// What a document of the side that is read holds at this path; null where there is nothing.
@@ -156,6 +158,33 @@ pub enum ExprKind {
     Binary(Operator, std::boxed::Box<Expr>, std::boxed::Box<Expr>),
     /// The value of the first arm whose pattern fits.
     Match(std::boxed::Box<Expr>, Vec<(Pattern, Expr)>),
+}
+
+/// What `pp.first` and the like ask of the blocks of an index that ranks hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlocksWord {
+    /// `first`: how many the first rank holds, where only the first and the last differ from the others.
+    First,
+    /// `last`: how many the last rank holds, where only the first and the last differ from the others.
+    Last,
+    /// `layout`: all blocks, where `first` and `last` do not say it: `Ett|t|ttL`, as Megatron-Core's option
+    /// `--pipeline-model-parallel-layout` has them.
+    Layout,
+}
+
+impl BlocksWord {
+    /// All words, in the order the reference lists them.
+    pub const ALL: [BlocksWord; 3] = [BlocksWord::First, BlocksWord::Last, BlocksWord::Layout];
+
+    /// The word in mappings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            BlocksWord::First => "first",
+            BlocksWord::Last => "last",
+            BlocksWord::Layout => "layout",
+        }
+    }
 }
 
 /// What stands between two operands.
@@ -231,6 +260,10 @@ pub trait Environment {
     fn ranks(&self, _rank: RankId) -> u64 {
         1
     }
+    /// What a word says of the blocks that the ranks of an axis hold; null where they are even.
+    fn blocks(&self, _rank: RankId, _word: BlocksWord) -> Value {
+        Value::Null
+    }
 }
 
 /// Why an expression has no value.
@@ -265,6 +298,7 @@ impl Expr {
             }
             ExprKind::OutputDtype => Ok(env.output_dtype().unwrap_or(Value::Null)),
             ExprKind::Ranks(rank) => Ok(Value::Int(i64::try_from(env.ranks(*rank)).unwrap_or(i64::MAX))),
+            ExprKind::Blocks(rank, word) => Ok(env.blocks(*rank, *word)),
             ExprKind::Place(path) => Ok(env.place(path).unwrap_or(Value::Null)),
             ExprKind::Present(path) => Ok(Value::Bool(env.place(path).is_some_and(|v| v != Value::Null))),
             ExprKind::Not(inner) => Ok(Value::Bool(!inner.evaluate(env)?.is_true())),
@@ -357,6 +391,50 @@ impl Expr {
         first
     }
 
+    /// Whether a new split over ranks changes it: it asks for numbers of ranks or for their blocks.
+    #[must_use]
+    pub fn has_ranks(&self) -> bool {
+        let mut any = false;
+        self.visit(&mut |e| any |= matches!(e.kind, ExprKind::Ranks(_) | ExprKind::Blocks(..)));
+        any
+    }
+
+    /// Calls `change` with every rank axis that it asks for.
+    pub(crate) fn each_rank(&mut self, change: &dyn Fn(&mut RankId)) {
+        match &mut self.kind {
+            ExprKind::Ranks(rank) | ExprKind::Blocks(rank, _) => change(rank),
+            ExprKind::List(items) => items.iter_mut().for_each(|i| i.each_rank(change)),
+            ExprKind::Not(inner) => inner.each_rank(change),
+            ExprKind::Binary(_, a, b) => {
+                a.each_rank(change);
+                b.each_rank(change);
+            }
+            ExprKind::Match(scrutinee, arms) => {
+                scrutinee.each_rank(change);
+                arms.iter_mut().for_each(|(_, arm)| arm.each_rank(change));
+            }
+            ExprKind::Literal(_)
+            | ExprKind::Field(_)
+            | ExprKind::Known(_)
+            | ExprKind::Index(_)
+            | ExprKind::OutputDtype
+            | ExprKind::Place(_)
+            | ExprKind::Present(_) => {}
+        }
+    }
+
+    /// The blocks it asks for.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<RankId> {
+        let mut all = Vec::new();
+        self.visit(&mut |e| {
+            if let ExprKind::Blocks(rank, _) = e.kind {
+                all.push(rank);
+            }
+        });
+        all
+    }
+
     pub(crate) fn visit(&self, f: &mut dyn FnMut(&Expr)) {
         f(self);
         match &self.kind {
@@ -375,6 +453,7 @@ impl Expr {
             | ExprKind::Known(_)
             | ExprKind::Index(_)
             | ExprKind::Ranks(_)
+            | ExprKind::Blocks(..)
             | ExprKind::OutputDtype
             | ExprKind::Place(_)
             | ExprKind::Present(_) => {}

@@ -45,6 +45,7 @@ pub const LIBRARIES: &[Shipped] = &[
     Shipped { name: "gpt2", text: include_str!("../library/gpt2.mapping") },
     Shipped { name: "llama", text: include_str!("../library/llama.mapping") },
     Shipped { name: "mcore", text: include_str!("../library/mcore.mapping") },
+    Shipped { name: "megatron_stages", text: include_str!("../library/megatron_stages.mapping") },
     Shipped { name: "megatron_vocab", text: include_str!("../library/megatron_vocab.mapping") },
 ];
 

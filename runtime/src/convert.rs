@@ -99,18 +99,23 @@ impl Plan<'_> {
 
     /// Compares what must be equal: tied parameters, copies along broadcast axes.
     pub(crate) fn check_copies(&self, mapping: &Mapping) -> Result<(), Diagnostics> {
-        let mut diagnostics = Diagnostics::new(&mapping.source);
-        for check in &self.checks {
-            match engine::equal(&check.copy, check.dtype, check.left, check.right) {
-                Ok(None) => {}
-                Ok(Some(index)) => {
-                    diagnostics.push(differs(check, &format!("they first differ at {index:?}")));
-                }
-                Err(error) => diagnostics.push(differs(check, &error.to_string())),
-            }
-        }
-        if diagnostics.has_errors() { Err(diagnostics) } else { Ok(()) }
+        check_copies(&self.checks, mapping)
     }
+}
+
+/// Compares copies that must be equal.
+pub(crate) fn check_copies(checks: &[Check<'_>], mapping: &Mapping) -> Result<(), Diagnostics> {
+    let mut diagnostics = Diagnostics::new(&mapping.source);
+    for check in checks {
+        match engine::equal(&check.copy, check.dtype, check.left, check.right) {
+            Ok(None) => {}
+            Ok(Some(index)) => {
+                diagnostics.push(differs(check, &format!("they first differ at {index:?}")));
+            }
+            Err(error) => diagnostics.push(differs(check, &error.to_string())),
+        }
+    }
+    if diagnostics.has_errors() { Err(diagnostics) } else { Ok(()) }
 }
 
 /// What to do where two copies of a parameter differ.

@@ -22,22 +22,25 @@ mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod torch;
+mod verify;
 
 pub use archive::{ArchiveError, Packing};
 pub use array::{Array, ArrayError};
 pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, side_marks};
 pub use checkpoint::{
     Checkpoint, DistributedError, Format, FormatKind, Iteration, IterationError, OpenCause, OpenError,
-    OpenOptions, RankFile,
+    OpenOptions, RankFile, ZarrError,
 };
 pub use convert::{ConvertError, ConvertOptions, convert};
 pub use document::{Key, Map, Object, Value};
 pub use dtype::DType;
+pub use engine::Tolerance;
 pub use pickle::{PickleError, PickleErrorKind};
 pub use plan::{Plan, PlanOptions, Source};
 pub use safetensors::SafetensorsError;
 pub use tensor::{Chunk, Storage, StorageId, Tensor, Unsupported};
 pub use torch::TorchError;
+pub use verify::{ConfigDifference, Difference, FirstDifference, Verification, Verify, VerifyOptions};
 
 #[cfg(feature = "derive")]
 pub use transship_macros::Port;
@@ -52,6 +55,9 @@ pub mod __private {
     #[cfg(feature = "testing")]
     pub use insta;
     pub use serde;
+
+    #[cfg(feature = "candle")]
+    pub use crate::nn;
 
     pub use crate::port::{MappingCell, optional, required, setting, settings};
 }

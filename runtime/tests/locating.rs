@@ -253,10 +253,6 @@ fn directories_without_one_checkpoint_say_why() {
         refusal(&[("__0_0.distcp", "")]),
         "its .metadata, which says where each tensor lies, is missing; fetch it into the same directory"
     );
-    assert!(
-        refusal(&[("metadata.json", "{}"), ("w/.zarray", "{}")])
-            .starts_with("a zarr checkpoint is not supported")
-    );
 }
 
 // ---------------------------------------------------------------- Hugging Face directories
@@ -403,4 +399,29 @@ fn text_in_documents_is_kept() {
     let checkpoint = Checkpoint::open(&path).expect("a good file");
     assert_eq!(checkpoint.lookup("name").and_then(Value::as_str), Some("é"));
     assert!(checkpoint.tensors().is_empty());
+}
+
+#[test]
+fn zarr_checkpoints_of_version_3_are_refused() {
+    let folder = Folder::new();
+    folder.write("metadata.json", r#"{"sharded_backend": "zarr"}"#);
+    folder.write("w/zarr.json", "{}");
+    let error = Checkpoint::open(folder.path()).expect_err("another version").to_string();
+    let told = error.rsplit_once("/w: ").expect("the array is named").1;
+    assert!(told.starts_with("`w` has version 3 of zarr; read are arrays of zarr's version 2"), "{error}");
+}
+
+#[test]
+fn distributed_checkpoints_of_other_programs_have_no_plain_data() {
+    let folder = Folder::new();
+    let from = support::data("megatron/mcore-gpt2-tp2-torch_dist/ckpt/iter_0000101");
+    for name in [".metadata", "__0_0.distcp", "__0_1.distcp", "__1_0.distcp", "__1_1.distcp"] {
+        folder.write(name, std::fs::read(from.join(name)).expect("a file of the test data"));
+    }
+    let checkpoint = Checkpoint::open(folder.path()).expect("a good directory");
+    assert_eq!(checkpoint.documents().as_map().map(transship::Map::len), Some(0));
+    assert_eq!(checkpoint.format().to_string(), "torch distributed checkpoint");
+    folder.write("metadata.json", "{}");
+    let error = Checkpoint::open(folder.path()).expect_err("Megatron-Core's have").to_string();
+    assert!(error.contains("common.pt: it is missing"), "{error}");
 }

@@ -123,7 +123,7 @@ fn explain_fmt_and_mappings() {
 
 #[test]
 fn help_of_every_command_has_examples() {
-    for command in ["convert", "plan", "inspect", "check", "fmt", "explain", "mappings"] {
+    for command in ["convert", "plan", "verify", "run", "inspect", "check", "fmt", "explain", "mappings"] {
         let help = succeeds(&Workplace::new(), &[command, "--help"]).out;
         let examples = help.split_once("Examples:\n").map(|(_, examples)| examples);
         let example = format!("transship {command}");

@@ -14,13 +14,13 @@ use crate::oracle::{assert_same_config, assert_same_tensors, data, is_mask_buffe
 const FOUR_RANKS: &str = "megatron/legacy-v3-gpt2-tp2pp2/ckpt";
 const VIRTUAL_STAGES: &str = "megatron/legacy-v3-gpt2-pp2vpp2/ckpt";
 
-fn succeeds(workplace: &Workplace, args: &[&str]) {
+pub(crate) fn succeeds(workplace: &Workplace, args: &[&str]) {
     let done = workplace.run(&[args, &["--quiet", "--no-sync"]].concat());
     assert_eq!(done.code, 0, "{args:?}\n{}{}", done.out, done.err);
 }
 
 /// A conversion that must fail and leave nothing behind.
-fn fails(workplace: &Workplace, args: &[&str]) -> String {
+pub(crate) fn fails(workplace: &Workplace, args: &[&str]) -> String {
     let Done { code, out, err } = workplace.run(&[&["convert"], args, &["@out"]].concat());
     assert_ne!(code, 0, "{args:?}\n{out}{err}");
     assert!(!workplace.path("out").exists(), "{args:?} left something");
@@ -46,7 +46,7 @@ fn files(root: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// Copies test data into the workplace as `ckpt`.
-fn copy(workplace: &Workplace, from: &str) {
+pub(crate) fn copy(workplace: &Workplace, from: &str) {
     for file in files(&data(from)) {
         let bytes = std::fs::read(data(from).join(&file)).expect("it can be read");
         workplace.put(&format!("ckpt/{}", file.display()), bytes);

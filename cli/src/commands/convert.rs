@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
             writeln!(streams.err, "note: {note}")?;
         }
     }
-    let progress = Progress::new(plan.output().total_bytes(), args.quiet, streams.terminal.progress);
+    let progress =
+        Progress::new(plan.output().total_bytes(), "written", args.quiet, streams.terminal.progress);
     let add = |bytes| progress.add(bytes);
     let options = output::Options {
         threads: args.threads,

@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::mapping::{Choice, ChoiceId, RankId, SideId};
 use crate::size::{Size, Symbol};
 use crate::source::Span;
-use crate::value::{Expr, ExprKind, Operator, Pattern, PatternChoice, Value};
+use crate::value::{BlocksWord, Expr, ExprKind, Operator, Pattern, PatternChoice, Value};
 
 impl<'a> Resolver<'a> {
     /// Resolves an expression whose places are those of `side`; without one, places are errors.
@@ -70,6 +70,11 @@ impl<'a> Resolver<'a> {
         if let Some(rank) = self.rank_named(text, side) {
             return Some(ExprKind::Ranks(rank));
         }
+        if let Some((rank, word)) = text.split_once('.')
+            && let Some(rank) = self.rank_named(rank, side)
+        {
+            return self.blocks_word(rank, word, span);
+        }
         let Some(side) = side else {
             // `layer`, where `layers` is a config value and no name has had the index yet.
             if self.mapping.field_named(&format!("{text}s")).is_some() {
@@ -80,6 +85,27 @@ impl<'a> Resolver<'a> {
         };
         self.check_place(&word, side);
         Some(ExprKind::Place(text.to_owned()))
+    }
+
+    /// What a word asks of the blocks along a rank axis.
+    fn blocks_word(&mut self, rank: RankId, word: &str, span: Span) -> Option<ExprKind> {
+        if let Some(known) = BlocksWord::ALL.into_iter().find(|w| w.name() == word) {
+            return Some(ExprKind::Blocks(rank, known));
+        }
+        let name = self.mapping.ranks[rank.index()].name.clone();
+        let words = BlocksWord::ALL.map(BlocksWord::name);
+        let diagnostic = Diagnostic::error(
+            Code::UnknownConfig,
+            span,
+            format!("`{name}.{word}` is no config value"),
+            format!("`{name}` is a rank axis"),
+        )
+        .note(format!("of its blocks can be asked {}", words.map(|w| format!("`{name}.{w}`")).join(", ")));
+        self.error(match nearest(word, words) {
+            Some(near) => diagnostic.help(format!("did you mean `{name}.{near}`?")),
+            None => diagnostic.help(format!("write `{name}` alone for the number of ranks")),
+        });
+        None
     }
 
     /// The rank axis of this name: of two sides that have one, of `side`.

@@ -26,6 +26,8 @@ pub(crate) struct Attributes {
     pub(crate) rename_all: Option<Case>,
     /// Where `partial` is.
     pub(crate) partial: Option<Span>,
+    /// Where `model` is.
+    pub(crate) model: Option<Span>,
     /// The first key that has a meaning for structs with fields alone.
     pub(crate) of_models: Option<Word>,
 }
@@ -47,7 +49,8 @@ pub(crate) enum Take {
     Nothing,
 }
 
-const KEYS: [&str; 8] = ["mapping", "inline", "shipped", "crate", "side", "scope", "rename_all", "partial"];
+const KEYS: [&str; 9] =
+    ["mapping", "inline", "shipped", "crate", "model", "side", "scope", "rename_all", "partial"];
 const FIELD_KEYS: [&str; 2] = ["flatten", "skip"];
 
 impl Attributes {
@@ -60,6 +63,7 @@ impl Attributes {
             scope: None,
             rename_all: None,
             partial: None,
+            model: None,
             of_models: None,
         };
         let mut seen: Vec<String> = Vec::new();
@@ -86,6 +90,7 @@ impl Attributes {
             "inline" => self.set_origin(meta, Origin::Inline)?,
             "shipped" => self.set_origin(meta, Origin::Shipped)?,
             "crate" => self.krate = parse_path(meta)?,
+            "model" => self.model = Some(span_of(meta)),
             "side" => self.side = Some(parse_word(meta)?),
             "scope" => self.scope = Some(meta.value()?.parse()?),
             "rename_all" => self.rename_all = Some(parse_case(meta)?),

@@ -10,7 +10,7 @@ use crate::tree::file_and_line;
 
 /// The Rust type of a config value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Size,
     Int,
     Float,
@@ -69,6 +69,12 @@ pub(crate) fn emit_config(
             }
         }
     }
+}
+
+/// The type of a config value, if it is there for every config.
+pub(crate) fn certain_kind(mapping: &Mapping, id: FieldId) -> Option<Kind> {
+    let entry = entry(mapping, id, mapping.field(id));
+    (!entry.optional).then_some(entry.kind)
 }
 
 fn entry<'m>(mapping: &Mapping, id: FieldId, field: &'m Field) -> Entry<'m> {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod attributes;
+mod candle;
 mod config;
 mod error;
 mod model;
@@ -39,7 +40,12 @@ fn expand(input: TokenStream, errors: &mut Errors) -> Option<TokenStream> {
     match &input.data {
         Data::Struct(data) => match &data.fields {
             Fields::Unit => expand_unit(&input, &attributes, errors),
-            Fields::Named(fields) => Some(model::expand(&input, fields, &attributes, errors)),
+            Fields::Named(fields) => {
+                if let Some(span) = attributes.model {
+                    errors.at(span, "`model` is for unit structs; fields are a model already");
+                }
+                Some(model::expand(&input, fields, &attributes, errors))
+            }
             Fields::Unnamed(fields) => {
                 errors.push(syn::Error::new_spanned(
                     fields,
@@ -75,7 +81,28 @@ fn expand_unit(input: &DeriveInput, attributes: &Attributes, errors: &mut Errors
         return None;
     };
     let mapping = source::load(origin, errors)?;
-    errors.is_empty().then(|| unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping))
+    if let Some(span) = attributes.model
+        && mapping.mapping.models.is_empty()
+    {
+        errors.at(
+            span,
+            format!(
+                "the mapping `{}` has no `model` block to generate code from; write one, or leave `model` out",
+                mapping.mapping.name
+            ),
+        );
+    }
+    let models = attributes.model.is_some();
+    if !errors.is_empty() {
+        return None;
+    }
+    match unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping, models) {
+        Ok(tokens) => Some(tokens),
+        Err(diagnostics) => {
+            errors.diagnostics(origin.literal().span(), &diagnostics);
+            unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping, false).ok()
+        }
+    }
 }
 
 /// What a struct for the mapping called `mapping` is called by custom: `MegatronGpt2` for `megatron_gpt2`.
@@ -84,10 +111,11 @@ pub fn type_name(mapping: &str) -> String {
     names::pascal(mapping)
 }
 
-/// The code that `#[derive(Port)]` on a unit struct called `name` generates for a mapping, formatted.
+/// The code that `#[derive(Port)]` on a unit struct called `name` generates for a mapping, formatted; that of its models
+/// too, as with the key `model`.
 ///
 /// # Errors
-/// The mistakes of the mapping.
+/// The mistakes of the mapping, and what of its models no code can be generated for.
 pub fn expand_mapping(
     source: &transship_grammar::Source,
     name: &str,
@@ -96,7 +124,7 @@ pub fn expand_mapping(
     let mapping = source::Loaded { mapping, tracked: Vec::new() };
     let ident = names::ident(name);
     let krate = syn::parse_quote!(::transship);
-    let tokens = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping);
+    let tokens = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping, true)?;
     Ok(match syn::parse2(tokens.clone()) {
         Ok(file) => prettyplease::unparse(&file),
         // Tokens that are no file would be a bug of ours; what they are still helps.

@@ -5,19 +5,29 @@ use std::collections::BTreeSet;
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Ident, Path, Visibility};
-use transship_grammar::{Imported, Mapping, SideId, Source, Target};
 
+use transship_grammar::{Diagnostics, Imported, Mapping, SideId, Source, Target};
+
+use crate::candle::emit_models;
 use crate::config::emit_config;
 use crate::names::{ident, pascal, snake};
 use crate::source::Loaded;
 use crate::tree::{Leaf, List, Node, SideTree, side_tree};
 
-pub(crate) fn emit(visibility: &Visibility, name: &Ident, krate: &Path, loaded: &Loaded) -> TokenStream {
+/// # Errors
+/// What of the mapping's models no code can be generated for, where they are asked for.
+pub(crate) fn emit(
+    visibility: &Visibility,
+    name: &Ident,
+    krate: &Path,
+    loaded: &Loaded,
+    models: bool,
+) -> Result<TokenStream, Diagnostics> {
     let mapping = &loaded.mapping;
     let trees = match SideId::BOTH.map(|side| side_tree(mapping, side)) {
         [Ok(left), Ok(right)] => [left, right],
         [Err(message), _] | [_, Err(message)] => {
-            return syn::Error::new(name.span(), message).to_compile_error();
+            return Ok(syn::Error::new(name.span(), message).to_compile_error());
         }
     };
     let module = ident(&snake(&name.to_string()));
@@ -32,17 +42,19 @@ pub(crate) fn emit(visibility: &Visibility, name: &Ident, krate: &Path, loaded: 
     let docs =
         format!("The types of the mapping `{}`: its config, and the parameters of both sides.", mapping.name);
     let port = port_impl(name, krate, &module, &roots, loaded);
-    quote! {
+    let models = if models { emit_models(mapping, krate, &inner)? } else { TokenStream::new() };
+    Ok(quote! {
         #[doc = #docs]
         #visibility mod #module {
             #config
             #structs
             #(#roots_impl)*
             #(#constants)*
+            #models
         }
 
         #port
-    }
+    })
 }
 
 fn port_impl(name: &Ident, krate: &Path, module: &Ident, roots: &[Ident; 2], loaded: &Loaded) -> TokenStream {

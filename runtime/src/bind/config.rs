@@ -52,6 +52,8 @@ pub enum Origin {
     Counted(String),
     /// An equation of the mapping.
     Equation(String),
+    /// The checkpoint that it is compared with.
+    Other,
     /// The mapping's default.
     Default,
 }
@@ -66,6 +68,7 @@ impl fmt::Display for Origin {
             Origin::Shape { tensor, shape } => write!(f, "the shape {shape:?} of `{tensor}`"),
             Origin::Counted(last) => write!(f, "counted in names up to `{last}`"),
             Origin::Equation(text) => write!(f, "`{text}`"),
+            Origin::Other => f.write_str("the checkpoint it is compared with"),
             Origin::Default => f.write_str("the mapping's default"),
         }
     }
@@ -109,8 +112,10 @@ impl Binding<'_> {
             let mut ignored = Diagnostics::new(&self.mapping.source);
             let read = self.read_field(field, if set.is_some() { &mut ignored } else { diagnostics });
             let base = self.base_field(field);
-            self.values[index] =
-                self.preferred(field, set, read, base).map(|known| whole_number(field, known));
+            let other = self.against.as_ref().and_then(|against| against.values.get(index)?.clone());
+            let other = other.map(|value| Known { value, origin: Origin::Other });
+            let known = self.preferred(field, set, read, base).or(other);
+            self.values[index] = known.map(|known| whole_number(field, known));
             self.check_type(field, index, diagnostics);
         }
     }

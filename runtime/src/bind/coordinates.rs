@@ -27,8 +27,7 @@ impl Binding<'_> {
 
     /// Templates that are enumerated, with their places.
     fn enumerated(&self) -> Vec<(&Template, Span)> {
-        let rules =
-            self.mapping.rules.iter().filter(|r| r.direction.goes_to(self.to()) && self.may_hold(&r.guard));
+        let rules = self.mapping.rules.iter().filter(|r| self.takes(r) && self.may_hold(&r.guard));
         let stored =
             rules.flat_map(|r| r.sides.iter().flatten()).flat_map(|e| &e.stored).map(|s| (&s.name, s.span));
         let emits = self.mapping.emits.iter().filter(|e| e.side == self.to() && self.may_hold(&e.guard));

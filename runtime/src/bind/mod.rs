@@ -2,6 +2,7 @@
 //!
 //! Cheap checks come first: config documents, then names, then shapes; data is never read here.
 
+mod against;
 mod config;
 mod coordinates;
 mod judge;
@@ -9,6 +10,7 @@ mod names;
 mod ranks;
 mod report;
 mod shapes;
+mod shares;
 mod solve;
 
 use std::path::PathBuf;
@@ -19,6 +21,7 @@ use grammar::{
     AxisId, ChoiceId, Code, Diagnostic, Diagnostics, Environment, FieldId, Guard, Mapping, SideId, Value,
 };
 
+pub(crate) use against::{Against, bind_pair};
 pub(crate) use config::from_json;
 pub use config::{BaseConfig, Origin, Setting};
 pub(crate) use names::{Claimed, Claims, Key, captures, full_name, is_renaming, relative, sorted_key};
@@ -35,6 +38,11 @@ pub struct BindOptions {
     pub base: Option<BaseConfig>,
     /// How many ranks the target is split over, by rank axis; one where absent.
     pub ranks: Vec<(String, u64)>,
+    /// How many coordinates of an index in names each block holds that is distributed over a rank axis, by that axis:
+    /// `pp` and `[3, 2, 2, 1]` for the layers of four pipeline stages. Blocks come in the order of the index; with
+    /// virtual stages the first one of every stage before the second of any. Where [`BindOptions::ranks`] lacks the axis,
+    /// it has as many ranks as there are blocks for. Blocks of one size where absent.
+    pub shares: Vec<(String, Vec<u64>)>,
 }
 
 /// A mapping bound to a checkpoint.
@@ -52,6 +60,8 @@ pub struct Binding<'a> {
     pub(crate) ranks: Ranks,
     /// What the user should know, in the order it was found.
     pub(crate) notes: Vec<String>,
+    /// The checkpoint it is compared with, where it is not converted.
+    pub(crate) against: Option<Against>,
 }
 
 /// A config value and where it comes from.
@@ -102,6 +112,17 @@ impl<'a> Binding<'a> {
         from: SideId,
         options: &BindOptions,
     ) -> Result<Binding<'a>, Diagnostics> {
+        Binding::bind(mapping, checkpoint, from, options, None)
+    }
+
+    /// The same, for a conversion or to compare with another checkpoint.
+    fn bind(
+        mapping: &'a Mapping,
+        checkpoint: &'a Checkpoint,
+        from: SideId,
+        options: &BindOptions,
+        against: Option<Against>,
+    ) -> Result<Binding<'a>, Diagnostics> {
         let mut diagnostics = Diagnostics::new(&mapping.source);
         let mut binding = Binding {
             mapping,
@@ -113,9 +134,10 @@ impl<'a> Binding<'a> {
             claims: Claims::default(),
             ranks: Ranks::default(),
             notes: Vec::new(),
+            against,
         };
         binding.check_executable(&mut diagnostics);
-        binding.find_ranks(&options.ranks, &mut diagnostics);
+        binding.find_ranks(options, &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.check_rank_documents(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
@@ -136,7 +158,9 @@ impl<'a> Binding<'a> {
         stop_on_errors(&diagnostics)?;
         binding.check_coordinates(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
-        binding.check_complete(&mut diagnostics);
+        if binding.against.is_none() {
+            binding.check_complete(&mut diagnostics);
+        }
         binding.check_requirements(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
         Ok(binding)
@@ -162,6 +186,7 @@ impl<'a> Binding<'a> {
             claims: Claims::default(),
             ranks: Ranks::default(),
             notes: Vec::new(),
+            against: None,
         };
         binding.set_config(settings, &mut diagnostics);
         stop_on_errors(&diagnostics)?;
@@ -284,6 +309,10 @@ impl Environment for Scope<'_, '_> {
 
     fn ranks(&self, rank: grammar::RankId) -> u64 {
         self.binding.ranks.count(rank)
+    }
+
+    fn blocks(&self, rank: grammar::RankId, word: grammar::BlocksWord) -> Value {
+        self.binding.blocks_word(rank, word)
     }
 }
 

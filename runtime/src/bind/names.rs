@@ -320,7 +320,7 @@ impl Binding<'_> {
                         continue;
                     }
                     known = true;
-                    if !rule.direction.goes_to(self.to()) {
+                    if !self.takes(rule) {
                         continue;
                     }
                     if is_renaming(rule) {

@@ -11,8 +11,8 @@ use grammar::{
     Template,
 };
 
-use super::Binding;
 use super::names::{captures, relative};
+use super::{BindOptions, Binding};
 use crate::FormatKind;
 use crate::checkpoint::RankFile;
 use crate::document::Value as Document;
@@ -27,6 +27,8 @@ pub(crate) struct Ranks {
     /// For each index in names that is distributed, by the numbers of the ranks: the first coordinate of their
     /// block.
     blocks: HashMap<(AxisId, Vec<u64>), u64>,
+    /// For each rank axis of the target, how many coordinates of an index each block holds, where that is given.
+    pub(super) shares: Vec<Option<Vec<u64>>>,
 }
 
 /// Numbers along rank axes, by the position of the axis in the mapping.
@@ -99,11 +101,11 @@ impl Binding<'_> {
     }
 
     /// Counts the ranks of both sides.
-    pub(super) fn find_ranks(&mut self, targets: &[(String, u64)], diagnostics: &mut Diagnostics) {
+    pub(super) fn find_ranks(&mut self, options: &BindOptions, diagnostics: &mut Diagnostics) {
         let mapping = self.mapping;
         self.ranks.counts = vec![1; mapping.ranks.len()];
         self.ranks.files = vec![vec![0; mapping.ranks.len()]; self.checkpoint.ranks().len()];
-        self.set_target_ranks(targets, diagnostics);
+        self.set_target_ranks(options, diagnostics);
         self.report_other_ranks(diagnostics);
         let whole = matches!(self.checkpoint.format().kind, FormatKind::Memory)
             || self.checkpoint.tensors().iter().any(|tensor| tensor.chunk.is_some());
@@ -151,29 +153,6 @@ impl Binding<'_> {
             Some((u64::try_from(count).ok().filter(|n| *n > 0)?, place.clone()))
         };
         rank.places.iter().find_map(found)
-    }
-
-    fn set_target_ranks(&mut self, targets: &[(String, u64)], diagnostics: &mut Diagnostics) {
-        let to = self.to();
-        let ranks = || self.mapping.ranks.iter().filter(|r| r.side == to).map(|r| r.name.as_str());
-        for (name, count) in targets {
-            let found = self.mapping.ranks.iter().position(|r| r.side == to && r.name == *name);
-            match found {
-                Some(at) => self.ranks.counts[at] = *count,
-                None if *count <= 1 => {}
-                None => {
-                    let side = &self.mapping.side(to).name;
-                    let message = format!("checkpoints of side `{side}` are not split along `{name}`");
-                    let known: Vec<&str> = ranks().collect();
-                    let help = if known.is_empty() {
-                        "its checkpoints are never split; leave the option out".to_owned()
-                    } else {
-                        format!("its rank axes are {}", known.join(", "))
-                    };
-                    diagnostics.push(Diagnostic::without_place(Code::UnknownSetting, message).help(help));
-                }
-            }
-        }
     }
 
     fn report_other_ranks(&self, diagnostics: &mut Diagnostics) {

@@ -26,13 +26,18 @@ impl Binding<'_> {
         self.report_unmapped(&renamed, diagnostics);
     }
 
+    /// Names of all parameters that rules need and the checkpoint lacks.
+    pub(crate) fn missing_names(&self) -> Vec<String> {
+        self.missing().into_iter().map(|missing| missing.name).collect()
+    }
+
     /// Whole names that rules need and the checkpoint lacks, with the rule's place and the coordinates.
     fn missing(&self) -> Vec<Missing> {
         let mut all = Vec::new();
         let mut names: Vec<&str> = self.checkpoint.tensors().iter().map(|t| t.name.as_str()).collect();
         names.sort_unstable();
         for (rule_number, rule) in self.mapping.rules.iter().enumerate() {
-            if !rule.direction.goes_to(self.to()) || rule.optional || !self.may_hold(&rule.guard) {
+            if !self.takes(rule) || rule.optional || !self.may_hold(&rule.guard) {
                 continue;
             }
             if is_renaming(rule) {

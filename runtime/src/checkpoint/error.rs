@@ -9,6 +9,7 @@ use crate::safetensors::SafetensorsError;
 use crate::torch::TorchError;
 
 use super::iteration::Iteration;
+use super::zarr::ZarrError;
 
 /// A checkpoint that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum OpenCause {
     /// The parts of a distributed checkpoint do not fit together.
     #[error(transparent)]
     Distributed(DistributedError),
+    /// An array of a zarr checkpoint is damaged, or stored in a way that is not read.
+    #[error(transparent)]
+    Zarr(#[from] ZarrError),
     /// The operating system refused.
     #[error("{}", plain_io(.0))]
     Io(#[from] io::Error),

@@ -26,6 +26,8 @@ pub enum FormatKind {
     SafetensorsShards,
     /// A directory of `torch.distributed.checkpoint`.
     TorchDist,
+    /// A directory of zarr arrays, as Megatron-Core wrote before `torch_dist`.
+    Zarr,
     /// Arrays, no file.
     Memory,
 }
@@ -38,6 +40,7 @@ impl fmt::Display for FormatKind {
             FormatKind::Safetensors => "safetensors",
             FormatKind::SafetensorsShards => "safetensors shards",
             FormatKind::TorchDist => "torch distributed checkpoint",
+            FormatKind::Zarr => "zarr distributed checkpoint",
             FormatKind::Memory => "arrays in memory",
         })
     }

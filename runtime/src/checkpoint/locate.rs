@@ -12,6 +12,7 @@ use super::error::{OpenCause, OpenError, listed};
 use super::folder::names;
 use super::iteration::Iteration;
 use super::ranks::{RankName, check_grid};
+use super::zarr;
 
 /// Where Megatron-LM notes the latest iteration.
 pub(crate) const TRACKER: &str = "latest_checkpointed_iteration.txt";
@@ -36,6 +37,8 @@ pub(super) enum Found {
     Ranks(PathBuf, Vec<(RankName, PathBuf)>),
     /// A directory with a distributed checkpoint.
     Distributed(PathBuf),
+    /// A directory with a zarr array for each tensor.
+    Zarr(PathBuf),
 }
 
 /// Finds the checkpoint that `path`, a file or a directory at any level, stands for.
@@ -77,10 +80,8 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
     if names.iter().any(|n| n.ends_with(".distcp")) {
         return wrong(DistributedError::NoMetadata.into());
     }
-    if has("metadata.json") && names.iter().any(|n| path.join(n).join(".zarray").exists()) {
-        let kind = "a zarr checkpoint";
-        let instead = "save it with --ckpt-format torch, or convert it with Megatron-LM first";
-        return wrong(OpenCause::Kind { kind, instead });
+    if zarr::is_checkpoint(path, &names) {
+        return Ok(Found::Zarr(path.to_owned()));
     }
     let iterations = iterations(path, &names);
     match iterations[..] {

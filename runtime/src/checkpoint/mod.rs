@@ -8,6 +8,8 @@ mod iteration;
 mod locate;
 mod open;
 mod ranks;
+mod sharded;
+mod zarr;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ pub use format::{Format, FormatKind};
 pub use iteration::{Iteration, IterationError};
 pub(crate) use locate::{MODEL_FILES, TRACKER};
 pub(crate) use ranks::RankName;
+pub use zarr::ZarrError;
 
 use crate::Array;
 use crate::document::Value;
@@ -63,7 +66,7 @@ impl Checkpoint {
     ///
     /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive;
     /// Megatron-LM directories, at any level from the one of `latest_checkpointed_iteration.txt` down, with
-    /// the files of all ranks; safetensors files; and Hugging Face directories. Formats are told
+    /// the files of all ranks or with a distributed checkpoint (`torch_dist`, `zarr`); safetensors files; and Hugging Face directories. Formats are told
     /// apart by content. Names, shapes and plain data are read, tensor data is not, save that deflated members
     /// are inflated to an unlinked temporary file.
     ///
@@ -266,9 +269,11 @@ impl Checkpoint {
             FormatKind::Safetensors | FormatKind::SafetensorsShards => {
                 self.documents().as_map().and_then(|files| files.get("config.json"))
             }
-            FormatKind::TorchZip | FormatKind::TorchLegacy | FormatKind::TorchDist | FormatKind::Memory => {
-                None
-            }
+            FormatKind::TorchZip
+            | FormatKind::TorchLegacy
+            | FormatKind::TorchDist
+            | FormatKind::Zarr
+            | FormatKind::Memory => None,
         };
         config.and_then(|config| config.lookup(path)).or_else(|| self.documents().lookup(path))
     }

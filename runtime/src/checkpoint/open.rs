@@ -15,7 +15,7 @@ use super::folder::{config_documents, read_json};
 use super::format::{Format, FormatKind};
 use super::locate::{Found, is_optimizer, locate, other_ranks, rank_of_member};
 use super::ranks::{Joined, RankName, check_grid};
-use super::{Checkpoint, OpenOptions};
+use super::{Checkpoint, OpenOptions, zarr};
 
 /// Where NVIDIA's published archives keep the model.
 const PUBLISHED_MEMBER: &str = "release/mp_rank_00/model_optim_rng.pt";
@@ -31,10 +31,12 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Ope
         }
         Found::Ranks(folder, ranks) => open_ranks(path, &folder, ranks, options),
         Found::Index(file) => open_shards(path, &file, options),
-        Found::Distributed(folder) => match &options.member {
-            None => distributed::open(path, &folder),
-            Some(member) => Err(OpenError::at(&folder, not_archive(member, "distributed checkpoint"))),
-        },
+        Found::Distributed(folder) | Found::Zarr(folder) if options.member.is_some() => {
+            let member = options.member.as_deref().unwrap_or_default();
+            Err(OpenError::at(&folder, not_archive(member, "distributed checkpoint")))
+        }
+        Found::Distributed(folder) => distributed::open(path, &folder),
+        Found::Zarr(folder) => zarr::open(path, &folder),
     }
 }
 

@@ -32,7 +32,8 @@ mod nest;
 mod normal;
 mod strided;
 
-pub use compare::equal;
+pub(crate) use compare::differences;
+pub use compare::{Tolerance, equal};
 pub use content::{Content, PreparedTensor, Scratch, TargetTensor};
 pub use convert::{Affine, Convert, copy};
 pub use fill::{Fill, Mean, Region, Rows};

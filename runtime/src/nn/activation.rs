@@ -28,17 +28,20 @@ pub enum Activation {
 impl Activation {
     /// Every name that [`named`](Activation::named) knows, as `hidden_act` and `activation_function` of a `config.json`
     /// have them.
-    pub const NAMES: [(&'static str, Activation); 12] = [
+    pub const NAMES: [(&'static str, Activation); 15] = [
         ("gelu", Activation::Gelu),
+        ("gelu_python", Activation::Gelu),
         ("gelu_new", Activation::GeluTanh),
         ("gelu_fast", Activation::GeluTanh),
         ("gelu_pytorch_tanh", Activation::GeluTanh),
         ("gelu_tanh", Activation::GeluTanh),
         ("quick_gelu", Activation::QuickGelu),
+        ("gelu_quick", Activation::QuickGelu),
         ("silu", Activation::Silu),
         ("swish", Activation::Silu),
         ("relu", Activation::Relu),
         ("relu2", Activation::SquaredRelu),
+        ("relu_squared", Activation::SquaredRelu),
         ("tanh", Activation::Tanh),
         ("sigmoid", Activation::Sigmoid),
     ];
@@ -193,6 +196,6 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_the_known_ones() {
         let error = Activation::named("gelu_neu").expect_err("no such activation").to_string();
-        assert!(error.contains("`gelu_neu`; known are gelu, gelu_new"), "{error}");
+        assert!(error.contains("`gelu_neu`; known are gelu, gelu_python, gelu_new"), "{error}");
     }
 }

@@ -160,11 +160,15 @@ fn flash(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Mask<'_>) -> Resu
         Mask::Full(mask) => (false, mask.is_none()),
     };
     let half = matches!(q.dtype(), DType::F16 | DType::BF16);
-    if !q.device().is_cuda() || !half || !unmasked || q.dim(D::Minus1)? > 256 {
+    let dim = q.dim(D::Minus1)?;
+    if !q.device().is_cuda() || !half || !unmasked || dim > 256 || !dim.is_multiple_of(8) {
         return Ok(None);
     }
-    // [batch heads seq head_dim] -> [batch seq heads head_dim], as views: the kernel takes strides.
-    let turn = |x: &Tensor| x.transpose(1, 2);
+    // [batch heads seq head_dim] -> [batch seq heads head_dim], as views: the kernel takes strides, but for the last.
+    let turn = |x: &Tensor| {
+        let x = x.transpose(1, 2)?;
+        if x.stride().last() == Some(&1) { Ok(x) } else { x.contiguous() }
+    };
     let out = candle_flash_attn::flash_attn(&turn(q)?, &turn(k)?, &turn(v)?, scale as f32, causal)?;
     Ok(Some(out.transpose(1, 2)?))
 }

@@ -24,15 +24,16 @@ impl Embedding {
         &self.weight
     }
 
-    /// The rows of `ids [batch seq]`: `[batch seq hidden]`.
+    /// The rows of `ids`, commonly `[batch seq]`: `[… hidden]`.
     ///
     /// # Errors
     /// Where an id is not in the table.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        let (batch, length) = ids.dims2()?;
+        let mut shape = ids.dims().to_vec();
+        shape.push(self.weight.dim(1)?);
         // u32 is the one type of index that every device takes.
         let flat = ids.to_dtype(DType::U32)?.flatten_all()?.contiguous()?;
-        self.weight.index_select(&flat, 0)?.reshape((batch, length, self.weight.dim(1)?))
+        self.weight.index_select(&flat, 0)?.reshape(shape)
     }
 
     /// The rows of `length` positions from `offset` on: `[length hidden]`.

@@ -44,6 +44,12 @@ impl Linear {
         Ok(Linear { weight: weight.contiguous()?, order, bias })
     }
 
+    /// The same layer with nothing added.
+    #[must_use]
+    pub fn without_bias(self) -> Linear {
+        Linear { bias: None, ..self }
+    }
+
     /// The weight as it lies: `[in out]`, or `[out in]` where it is tied.
     #[must_use]
     pub fn weight(&self) -> &Tensor {

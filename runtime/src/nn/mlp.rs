@@ -98,6 +98,77 @@ impl Router {
 }
 
 impl Routed {
+    /// Tokens by what was chosen for them: `indices` of u32 and `weights`, both `[… chosen]`, among `count` experts.
+    ///
+    /// Which experts run is decided on the host: both are read from the device.
+    ///
+    /// # Errors
+    /// Where their shapes differ or an index is not below `count`.
+    pub fn of(indices: &Tensor, weights: &Tensor, count: usize) -> Result<Routed> {
+        if indices.dims() != weights.dims() {
+            bail!("indices of {:?} and weights of {:?} do not go together", indices.dims(), weights.dims());
+        }
+        let indices = indices.to_dtype(DType::U32)?.contiguous()?.flatten_to(D::Minus2)?.to_vec2::<u32>()?;
+        let weights = weights.to_dtype(DType::F32)?.contiguous()?.flatten_to(D::Minus2)?.to_vec2::<f32>()?;
+        let mut experts = vec![(Vec::new(), Vec::new()); count];
+        for (token, (indices, weights)) in (0u32..).zip(indices.iter().zip(&weights)) {
+            for (index, weight) in indices.iter().zip(weights) {
+                let expert = usize::try_from(*index).ok().and_then(|index| experts.get_mut(index));
+                let Some((tokens, parts)) = expert else {
+                    bail!("expert {index} of {count} was chosen");
+                };
+                tokens.push(token);
+                parts.push(*weight);
+            }
+        }
+        Ok(Routed { experts })
+    }
+
+    /// Sends tokens, each of `inputs [batch seq …]`, through their experts, and adds up what comes back by its weight.
+    ///
+    /// `expert` gets an expert's number and, of each input, its tokens `[1 some …]` in one piece, and gives `[1 some …]`
+    /// back; experts without tokens do not run. The result is `[batch seq …]`.
+    ///
+    /// # Errors
+    /// Where no token has an expert, and those of `expert`.
+    pub fn combine<const N: usize>(
+        &self,
+        inputs: [&Tensor; N],
+        expert: impl Fn(usize, [Tensor; N]) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let Some(first) = inputs.first() else { bail!("experts are given nothing") };
+        let (batch, seq) = (first.dim(0)?, first.dim(1)?);
+        let flat: Vec<Tensor> =
+            inputs.iter().map(|x| x.contiguous()?.flatten(0, 1)).collect::<Result<_>>()?;
+        let mut sum: Option<Tensor> = None;
+        for (number, (tokens, weights)) in self.experts.iter().enumerate() {
+            if tokens.is_empty() {
+                continue;
+            }
+            let tokens = Tensor::new(tokens.as_slice(), first.device())?;
+            let mut own = Vec::with_capacity(N);
+            for x in &flat {
+                own.push(x.index_select(&tokens, 0)?.unsqueeze(0)?);
+            }
+            let Ok(own) = <[Tensor; N]>::try_from(own) else { bail!("experts are given other inputs") };
+            let out = expert(number, own)?.squeeze(0)?;
+            let weights = Tensor::new(weights.as_slice(), out.device())?.to_dtype(out.dtype())?;
+            let out = out.broadcast_mul(&weights.unsqueeze(1)?)?;
+            let so_far = match sum {
+                Some(sum) => sum,
+                None => Tensor::zeros((batch * seq, out.dim(1)?), out.dtype(), out.device())?,
+            };
+            sum = Some(so_far.index_add(&tokens, &out, 0)?);
+        }
+        match sum {
+            Some(sum) => {
+                let width = sum.dim(1)?;
+                sum.reshape((batch, seq, width))
+            }
+            None => bail!("there is no token to send to an expert"),
+        }
+    }
+
     /// Sends the tokens `x [… hidden]` through their experts, and adds up what comes back by its weight.
     ///
     /// `expert` gets an expert's number and its tokens `[some hidden]` in one piece; experts without tokens do not run.

@@ -5,69 +5,39 @@
 //! On other devices everything is candle's, with inputs in one piece and indices of u32, which all devices take.
 
 mod activation;
+mod agreement;
 mod attention;
 mod cache;
 mod cpu;
 mod embedding;
 pub mod generate;
+mod language;
 mod linear;
 mod mlp;
 mod norm;
+mod place;
 mod rotary;
-
-use candle_core as candle;
+mod shapes;
+mod weights;
 
 pub use activation::Activation;
+pub use agreement::{Agreement, agreement};
 pub use attention::{Attention, Mask, attention, join_heads, split_heads};
 pub use cache::KvCache;
-pub use candle::{DType, Device, Error, Result, Tensor};
+pub use candle_core::{D, DType, Device, Error, Tensor};
 pub use embedding::Embedding;
 pub use generate::{Sampler, Sampling, Until, generate};
+pub use language::{CausalLm, LanguageModel, MaskedLm};
 pub use linear::Linear;
 pub use mlp::{Experts, GatedMlp, Routed, Router, Routing};
 pub use norm::{LayerNorm, RmsNorm};
+pub use place::{Place, PlaceError};
 pub use rotary::{Pairs, Rotary};
+pub use shapes::{
+    absent, join_last, last, number, permute_heads, pick, positions, repeat_last, size, softmax,
+    softmax_along, split, split_last, split_within, top_k,
+};
+pub use weights::{RotaryOptions, Weights, load};
 
-/// A model that predicts the next token.
-pub trait CausalLm {
-    /// Logits of all tokens: `ids [batch seq]` of u32, of which the first is at position `offset`, to
-    /// `[batch seq vocab]`. Tokens before `offset` must have been given before.
-    ///
-    /// # Errors
-    /// Where tokens or positions are not the model's.
-    fn forward(&mut self, ids: &Tensor, offset: usize) -> Result<Tensor>;
-
-    /// Logits of the last token alone: `[batch 1 vocab]`.
-    ///
-    /// # Errors
-    /// As [`forward`](CausalLm::forward).
-    fn forward_last(&mut self, ids: &Tensor, offset: usize) -> Result<Tensor> {
-        last(&self.forward(ids, offset)?)
-    }
-
-    /// Forgets all tokens.
-    fn clear_kv_cache(&mut self);
-
-    /// How many tokens there are.
-    fn vocab(&self) -> usize;
-
-    /// How many positions there are; any number where absent.
-    fn positions(&self) -> Option<usize>;
-
-    /// Where its parameters are.
-    fn device(&self) -> &Device;
-
-    /// What its parameters are of.
-    fn dtype(&self) -> DType;
-}
-
-/// The last token of `x [batch seq …]`: `[batch 1 …]`.
-///
-/// # Errors
-/// Where there is no token.
-pub fn last(x: &Tensor) -> Result<Tensor> {
-    match x.dim(1)? {
-        0 => candle::bail!("there is no token"),
-        seq => x.narrow(1, seq - 1, 1),
-    }
-}
+/// What operations give: an error of candle, unless said otherwise.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -27,10 +27,11 @@ impl LayerNorm {
         Ok(LayerNorm { weight, bias, eps })
     }
 
-    /// `x [… dim]` to the same shape; means and variances are in f32.
+    /// `x [… dim]` to the same shape; means and variances are in f32. A last dimension of several times `dim`, such as
+    /// heads side by side, is normed part by part.
     ///
     /// # Errors
-    /// Where the last dimension is another.
+    /// Where the last dimension is no multiple of `dim`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         in_f32_if_wide(x, &[&self.weight, &self.bias], |x, parameters| {
             candle_nn::ops::layer_norm(x, parameters[0], parameters[1], self.eps as f32)
@@ -55,10 +56,11 @@ impl RmsNorm {
         Ok(RmsNorm { weight, eps })
     }
 
-    /// `x [… dim]` to the same shape; the mean is in f32.
+    /// `x [… dim]` to the same shape; the mean is in f32. A last dimension of several times `dim`, such as heads side by
+    /// side, is normed part by part.
     ///
     /// # Errors
-    /// Where the last dimension is another.
+    /// Where the last dimension is no multiple of `dim`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         in_f32_if_wide(x, &[&self.weight], |x, parameters| {
             candle_nn::ops::rms_norm(x, parameters[0], self.eps as f32)
@@ -73,6 +75,14 @@ fn in_f32_if_wide(
     norm: impl Fn(&Tensor, &[&Tensor]) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let x = x.contiguous()?;
+    let (Some(width), Some(last)) = (parameters.first().map(|p| p.elem_count()), x.dims().last()) else {
+        bail!("a norm takes no scalar");
+    };
+    if width != *last && width > 0 && last.is_multiple_of(width) {
+        let shape = x.shape().clone();
+        let parts = x.reshape(((), width))?;
+        return in_f32_if_wide(&parts, parameters, norm)?.reshape(shape);
+    }
     if x.dtype() != DType::F64 {
         return norm(&x, parameters);
     }

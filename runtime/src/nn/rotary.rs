@@ -1,5 +1,7 @@
 //! Rotary position embedding (RoFormer, arXiv:2104.09864).
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 /// Which elements of a head are turned together.
@@ -11,13 +13,18 @@ pub enum Pairs {
     Interleaved,
 }
 
-/// Cosines and sines of all positions, `[positions dim/2]` each.
+/// Positions whose angles are kept; those of later ones are computed when they are asked for.
+const KEPT: usize = 1 << 15;
+
+/// Cosines and sines of positions, `[positions dim/2]` each.
 #[derive(Clone, Debug)]
 pub struct Rotary {
     cos: Tensor,
     sin: Tensor,
+    /// In radians per position, one a pair.
+    frequencies: Vec<f32>,
+    positions: usize,
     pairs: Pairs,
-    dim: usize,
 }
 
 impl Rotary {
@@ -33,11 +40,28 @@ impl Rotary {
         device: &Device,
         dtype: DType,
     ) -> Result<Rotary> {
+        Rotary::scaled(dim, positions, theta, 1.0, pairs, device, dtype)
+    }
+
+    /// The same with positions divided by `interpolation`.
+    ///
+    /// # Errors
+    /// As [`new`](Rotary::new).
+    pub fn scaled(
+        dim: usize,
+        positions: usize,
+        theta: f64,
+        interpolation: f64,
+        pairs: Pairs,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Rotary> {
         if dim == 0 || !dim.is_multiple_of(2) {
             bail!("rotary embedding turns pairs, but {dim} elements are to be turned");
         }
-        let frequencies: Vec<f32> =
-            (0..dim / 2).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / dim as f32)).collect();
+        let frequencies: Vec<f32> = (0..dim / 2)
+            .map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / dim as f32) / interpolation as f32)
+            .collect();
         Rotary::of_frequencies(&frequencies, positions, pairs, device, dtype)
     }
 
@@ -52,41 +76,54 @@ impl Rotary {
         device: &Device,
         dtype: DType,
     ) -> Result<Rotary> {
-        // Angles in f32 and on the processor, as the reference implementations have them.
-        let table = |f: fn(f32) -> f32| {
-            let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |w| p as f32 * w));
-            let values: Vec<f32> = angles.map(f).collect();
-            Tensor::from_vec(values, (positions, frequencies.len()), &Device::Cpu)?
-                .to_dtype(dtype)?
-                .to_device(device)
-        };
-        Ok(Rotary { cos: table(f32::cos)?, sin: table(f32::sin)?, pairs, dim: 2 * frequencies.len() })
+        let [cos, sin] = table(frequencies, 0..positions.min(KEPT), device, dtype)?;
+        Ok(Rotary { cos, sin, frequencies: frequencies.to_vec(), positions, pairs })
     }
 
     /// Turns `x [batch heads seq head_dim]`, whose first token is at position `offset`.
     ///
     /// # Errors
-    /// Where heads are smaller than what is turned, or the table ends before the last position.
+    /// Where heads are smaller than what is turned, or the model ends before the last position.
     pub fn forward(&self, x: &Tensor, offset: usize) -> Result<Tensor> {
         let (_, _, seq, head_dim) = x.dims4()?;
-        let positions = self.cos.dim(0)?;
-        if offset.checked_add(seq).is_none_or(|end| end > positions) {
-            bail!("the model has {positions} positions, but {seq} tokens are to follow {offset}");
+        let (dim, positions) = (2 * self.frequencies.len(), self.positions);
+        let end = match offset.checked_add(seq) {
+            Some(end) if end <= positions => end,
+            _ => bail!("the model has {positions} positions, but {seq} tokens are to follow {offset}"),
+        };
+        if head_dim < dim {
+            bail!("heads of {head_dim} elements are smaller than the {dim} that are turned");
         }
-        if head_dim < self.dim {
-            bail!("heads of {head_dim} elements are smaller than the {} that are turned", self.dim);
-        }
-        let (cos, sin) = (self.cos.narrow(0, offset, seq)?, self.sin.narrow(0, offset, seq)?);
-        let turned = x.narrow(D::Minus1, 0, self.dim)?.contiguous()?;
+        let [cos, sin] = if end <= self.cos.dim(0)? {
+            [self.cos.narrow(0, offset, seq)?, self.sin.narrow(0, offset, seq)?]
+        } else {
+            table(&self.frequencies, offset..end, self.cos.device(), self.cos.dtype())?
+        };
+        // A bf16 angle of a late position is off by more than the next pair's is apart.
+        let turned = x.narrow(D::Minus1, 0, dim)?.to_dtype(cos.dtype())?.contiguous()?;
         let turned = match self.pairs {
             Pairs::Halves => candle_nn::rotary_emb::rope(&turned, &cos, &sin)?,
             Pairs::Interleaved => candle_nn::rotary_emb::rope_i(&turned, &cos, &sin)?,
         };
-        if head_dim == self.dim {
+        let turned = turned.to_dtype(x.dtype())?;
+        if head_dim == dim {
             return Ok(turned);
         }
-        Tensor::cat(&[&turned, &x.narrow(D::Minus1, self.dim, head_dim - self.dim)?.contiguous()?], D::Minus1)
+        Tensor::cat(&[&turned, &x.narrow(D::Minus1, dim, head_dim - dim)?.contiguous()?], D::Minus1)
     }
+}
+
+/// Cosines and sines of positions. Angles are in f32 and computed on the processor, as the reference implementations
+/// have them.
+fn table(frequencies: &[f32], positions: Range<usize>, device: &Device, dtype: DType) -> Result<[Tensor; 2]> {
+    let table = |f: fn(f32) -> f32| {
+        let angles = positions.clone().flat_map(|p| frequencies.iter().map(move |w| p as f32 * w));
+        let values: Vec<f32> = angles.map(f).collect();
+        Tensor::from_vec(values, (positions.len(), frequencies.len()), &Device::Cpu)?
+            .to_dtype(dtype)?
+            .to_device(device)
+    };
+    Ok([table(f32::cos)?, table(f32::sin)?])
 }
 
 #[cfg(test)]

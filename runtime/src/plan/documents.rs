@@ -2,11 +2,15 @@
 
 use transship_grammar as grammar;
 
-use grammar::{AxisId, Code, Diagnostic, Diagnostics, Environment, FieldId, Format, RankId, Value};
+use grammar::{
+    AxisId, BlocksWord, Code, Diagnostic, Diagnostics, Environment, Expr, ExprKind, FieldId, Format, RankId,
+    Value,
+};
 use serde_json::{Map, Value as Json};
 
+use super::carried::carried_documents;
 use crate::DType;
-use crate::bind::{Binding, Scope};
+use crate::bind::{Binding, Scope, is_in_roots};
 use crate::output::SmallFile;
 use crate::torch::dtype_name;
 
@@ -39,12 +43,52 @@ pub(super) fn plan_state(
 ) -> Map<String, Json> {
     let mut documents = collect(binding, dtype, notes, diagnostics);
     for rank in binding.mapping.ranks_of(binding.to()) {
-        if let Some(place) = binding.mapping.ranks[rank.index()].places.first() {
-            let count = i64::try_from(binding.ranks.count(rank)).unwrap_or(i64::MAX);
-            documents.put(place, &Value::Int(count));
+        put_count(&mut documents, binding, rank);
+    }
+    notes.extend(uneven_blocks(binding, &documents));
+    documents.files.swap_remove(0).1
+}
+
+/// Puts the number of ranks along an axis where the side keeps it: at the first of its places, and at any other that is
+/// there already. A rank that is a part of names has no number where it is the only one, and its place holds nothing.
+fn put_count(documents: &mut Documents, binding: &Binding<'_>, rank: RankId) {
+    let count = binding.ranks.count(rank);
+    let value = match count {
+        1 if is_in_roots(binding.mapping, binding.to(), rank) => Value::Null,
+        _ => Value::Int(i64::try_from(count).unwrap_or(i64::MAX)),
+    };
+    let mut places = binding.mapping.ranks[rank.index()].places.iter();
+    if let Some(first) = places.next() {
+        documents.put(first, &value);
+    }
+    for place in places {
+        if documents.holds(place) {
+            documents.put(place, &value);
         }
     }
-    documents.files.swap_remove(0).1
+}
+
+/// What has to be told to a program that loads ranks with blocks of different sizes.
+fn uneven_blocks(binding: &Binding<'_>, documents: &Documents) -> Vec<String> {
+    let to = binding.to();
+    let uneven = binding.mapping.ranks_of(to).filter_map(|rank| {
+        let blocks = binding.ranks.uneven_shares(rank)?;
+        let (axis, _) = binding.distributed_over(rank)?;
+        let list = blocks.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let (axis, name) = (&binding.mapping.axis(axis).name, &binding.mapping.ranks[rank.index()].name);
+        let writes = binding.mapping.config.writes.iter().filter(|w| w.side == to);
+        let said = writes.filter(|w| w.value.blocks().contains(&rank)).filter_map(|w| {
+            let value = documents.value(&w.place).filter(|value| !value.is_null())?;
+            Some(format!("{} = {value}", w.place))
+        });
+        let said: Vec<String> = said.collect();
+        let told = match said.is_empty() {
+            true => format!("no argument of `{}` says so", binding.mapping.side(to).name),
+            false => format!("what loads them needs the same arguments: {}", said.join(", ")),
+        };
+        Some(format!("`{name}` ranks hold {list} of `{axis}`; {told}"))
+    });
+    uneven.collect()
 }
 
 fn collect(
@@ -53,7 +97,7 @@ fn collect(
     notes: &mut Vec<String>,
     diagnostics: &mut Diagnostics,
 ) -> Documents {
-    let mut documents = Documents::of(binding);
+    let mut documents = Documents::of(binding, notes);
     let to = binding.to();
     for (field, known) in binding.mapping.config.fields.iter().zip(&binding.values) {
         let Some(place) = field.places[to.index()].first().filter(|_| field.written[to.index()]) else {
@@ -72,9 +116,13 @@ fn collect(
             ),
         }
     }
+    let torch = binding.mapping.side(to).format == Format::Torch;
+    let carried = binding.mapping.reflected;
     for write in binding.mapping.config.writes.iter().filter(|w| w.side == to) {
         let value = match write.value.evaluate(&Writing { scope: Scope { binding, key: None }, dtype }) {
             Ok(value) => value,
+            // What ranks cannot share is told of where they hold it.
+            Err(_) if write.value.has_ranks() && diagnostics.has_errors() => continue,
             Err(error) => {
                 diagnostics.push(binding.evaluation_error(&error, write.span));
                 continue;
@@ -90,11 +138,18 @@ fn collect(
                     ));
                 }
             }
-            _ if value == Value::Null && binding.mapping.side(to).format == Format::Torch => {}
+            _ if value == Value::Null && torch => documents.remove(&write.place),
+            // What the checkpoint itself says is kept, unless it follows from the split.
+            _ if carried && is_literal(&write.value) && documents.holds(&write.place) => {}
             _ => documents.put(&write.place, &value),
         }
     }
     documents
+}
+
+/// Whether an expression is the same whatever is converted.
+fn is_literal(expr: &Expr) -> bool {
+    matches!(expr.kind, ExprKind::Literal(_))
 }
 
 /// What expressions of written lines see.
@@ -120,6 +175,10 @@ impl Environment for Writing<'_, '_> {
         self.scope.ranks(rank)
     }
 
+    fn blocks(&self, rank: RankId, word: BlocksWord) -> Value {
+        self.scope.blocks(rank, word)
+    }
+
     fn output_dtype(&self) -> Option<Value> {
         let dtype = self.dtype.filter(|dtype| PARAMETER_DTYPES.contains(dtype))?;
         Some(Value::Text(format!("torch.{}", dtype_name(dtype))))
@@ -127,9 +186,13 @@ impl Environment for Writing<'_, '_> {
 }
 
 impl Documents {
-    fn of(binding: &Binding<'_>) -> Documents {
+    fn of(binding: &Binding<'_>, notes: &mut Vec<String>) -> Documents {
         let declared = &binding.mapping.side(binding.to()).documents;
-        let base = binding.base.as_ref().map(|b| b.values.clone()).unwrap_or_default();
+        let mut base = match binding.mapping.reflected {
+            true => carried_documents(binding, notes),
+            false => Map::new(),
+        };
+        base.extend(binding.base.iter().flat_map(|b| b.values.clone()));
         let mut documents = Documents { files: vec![(MAIN.to_owned(), base)], aliases: Vec::new() };
         let mut named = false;
         for document in declared.iter().filter(|d| d.is_file()) {
@@ -148,14 +211,43 @@ impl Documents {
         documents
     }
 
+    /// The document of a dotted place, and the keys in it; a first part that is an alias chooses the document.
+    fn locate<'p>(&self, place: &'p str) -> (usize, Vec<&'p str>) {
+        let (first, rest) = place.split_once('.').unwrap_or((place, ""));
+        let named = self.aliases.iter().find(|(alias, _)| alias == first).map(|(_, file)| file);
+        let path = if named.is_some() && !rest.is_empty() { rest } else { place };
+        let file = named.and_then(|name| self.files.iter().position(|(n, _)| n == name)).unwrap_or(0);
+        (file, path.split('.').collect())
+    }
+
+    /// What is at a dotted place.
+    fn value(&self, place: &str) -> Option<&Json> {
+        let (file, keys) = self.locate(place);
+        let (first, rest) = keys.split_first()?;
+        rest.iter().try_fold(self.files[file].1.get(*first)?, |value, key| value.get(*key))
+    }
+
+    /// Whether something other than null is at a dotted place.
+    fn holds(&self, place: &str) -> bool {
+        self.value(place).is_some_and(|value| !value.is_null())
+    }
+
+    /// Takes away what is at a dotted place.
+    fn remove(&mut self, place: &str) {
+        let (file, mut keys) = self.locate(place);
+        let Some(last) = keys.pop() else { return };
+        let mut object = &mut self.files[file].1;
+        for key in keys {
+            let Some(Json::Object(inner)) = object.get_mut(key) else { return };
+            object = inner;
+        }
+        object.shift_remove(last);
+    }
+
     /// Puts a value at a dotted place; a first part that is an alias chooses the document.
     fn put(&mut self, place: &str, value: &Value) {
-        let (first, rest) = place.split_once('.').unwrap_or((place, ""));
-        let named = self.aliases.iter().find(|(alias, _)| alias == first).map(|(_, file)| file.clone());
-        let path = if named.is_some() && !rest.is_empty() { rest } else { place };
-        let file = named.and_then(|name| self.files.iter().position(|(n, _)| *n == name)).unwrap_or(0);
+        let (file, mut keys) = self.locate(place);
         let mut object = &mut self.files[file].1;
-        let mut keys: Vec<&str> = path.split('.').collect();
         let last = keys.pop().unwrap_or_default();
         for key in keys {
             let next = object.entry(key).or_insert_with(|| Json::Object(Map::new()));

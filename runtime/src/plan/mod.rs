@@ -1,12 +1,18 @@
 //! A conversion planned whole: each target tensor with where its elements come from, and every file with its
 //! size. No tensor data is read for it.
 
+mod carried;
+mod compare;
 mod documents;
+mod found;
+mod notes;
 mod padding;
 mod pair;
 mod pieces;
 mod ranks;
+mod replicas;
 mod tensors;
+mod ties;
 mod torch;
 
 use std::collections::BTreeMap;
@@ -15,6 +21,7 @@ use transship_grammar as grammar;
 
 use grammar::{Code, Diagnostic, Diagnostics, Format};
 
+pub(crate) use compare::{Pairs, ParameterPair, PartPair, pair_parameters};
 pub(crate) use documents::to_json;
 pub(crate) use pieces::{LayoutSizes, StoredPart};
 

@@ -4,7 +4,8 @@ use transship_grammar as grammar;
 
 use grammar::{BoxAxis, Diagnostics, Factor, Fill as FillRule, LayoutBox, Padding};
 
-use super::pieces::{Found, Instance, LayoutSizes, Pieces, StoredPart};
+use super::found::Found;
+use super::pieces::{Instance, LayoutSizes, Pieces, StoredPart};
 use crate::bind::Binding;
 use crate::engine::{Content, Fill, Mean, Region, Rows};
 

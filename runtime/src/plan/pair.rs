@@ -41,6 +41,18 @@ impl Pair<'_, '_> {
         }
     }
 
+    /// The axes of the copy in its order, each with the coordinate that it begins at.
+    pub(super) fn coordinates(&self) -> Vec<(&AxisUse, u64)> {
+        let open = self.target.axes.iter().filter(|axis| self.fixed(&axis.axis).is_none());
+        let first = |axis: &BoxAxis| {
+            let mut sources = self.source.axes.iter();
+            let partner = sources.find(|other| same_axis(&other.axis, &axis.axis, self.source, self.target));
+            let begins = partner.map_or(axis.from, |partner| partner.from.max(axis.from));
+            self.binding.range(axis.axis.axis).map_or(0, |(from, _)| from).saturating_add(begins)
+        };
+        open.map(|axis| (&axis.axis, first(axis))).collect()
+    }
+
     fn source_step(&self, axis: &BoxAxis) -> Option<usize> {
         usize::try_from(self.tensor.strides[axis.dim].checked_mul(axis.step)?).ok()
     }

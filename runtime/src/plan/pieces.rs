@@ -1,24 +1,22 @@
 //! One target tensor as strided copies: boxes of both sides paired, coordinates in names fixed.
 
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use transship_grammar as grammar;
 
 use grammar::{
-    AxisUse, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Padding, RankId, Replicas, Rule, Sizes,
-    Stored, Unplaced,
+    AxisUse, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Padding, RankId, Rule, Sizes, Stored,
+    Unplaced,
 };
 
+use super::found::{Found, Shard, matching};
 use super::padding::target_padding;
 use super::pair::{Common, Pair};
 use super::ranks::{Home, TargetRanks};
 use super::tensors::{Place, Target, check_convert, no_name, restrict, target_dtype};
 use super::{Check, PlanOptions, Source};
-use crate::bind::{Binding, Claimed, Key, full_name, split_over};
-use crate::engine::{
-    Affine, Content, Convert, Fill, Mean, Region, Rows, StridedCopy, TargetTensor, row_major,
-};
+use crate::bind::{Binding, Key, full_name};
+use crate::engine::{Affine, Content, Convert, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
 /// A target of a rule at given coordinates of the indices in its name.
@@ -77,38 +75,6 @@ impl Sizes for LayoutSizes<'_, '_> {
             StoredPart::Whole | StoredPart::Rank(_) => None,
         }
     }
-}
-
-/// A parameter of the source side that takes part.
-pub(super) struct Found<'a> {
-    stored: &'a Stored,
-    /// Its tensors, one of each group of replicas.
-    shards: Vec<Shard<'a>>,
-    /// Whether some of it is padding.
-    padded: bool,
-    /// All coordinates that are fixed by names, on either side.
-    key: Key,
-}
-
-/// How a parameter lies in its checkpoint.
-#[derive(Clone, Copy)]
-struct Lying<'s> {
-    entry: &'s Entry,
-    stored: &'s Stored,
-    layout: &'s grammar::Layout,
-    /// All coordinates that are fixed by names.
-    key: &'s Key,
-    /// Rows of padding, by dimension.
-    pads: &'s [u64],
-}
-
-/// A stored tensor.
-pub(super) struct Shard<'a> {
-    tensor: &'a Tensor,
-    number: usize,
-    boxes: Vec<LayoutBox>,
-    /// Tensors of other ranks that hold the same elements.
-    replicas: Vec<&'a Tensor>,
 }
 
 impl<'a> Instance<'_, 'a> {
@@ -269,154 +235,9 @@ impl<'a> Instance<'_, 'a> {
         copies.collect()
     }
 
-    /// One tensor's elements, or what its replicas make together.
-    fn content(&self, shard: &Shard<'a>, copy: StridedCopy, convert: Convert) -> Content<'a> {
-        let checkpoint = self.binding.checkpoint;
-        let source = checkpoint.bytes(shard.tensor);
-        if shard.replicas.is_empty() || !matches!(self.rule.replicas, Replicas::Mean | Replicas::Sum) {
-            return Content::Copy { copy, source, convert };
-        }
-        let rows = [shard.tensor].into_iter().chain(shard.replicas.iter().copied()).map(|tensor| Rows {
-            source: checkpoint.bytes(tensor),
-            // Replicas have one shape and lie alike, but for where they begin.
-            offset: copy.source_offset + usize::try_from(tensor.offset).unwrap_or(0)
-                - usize::try_from(shard.tensor.offset).unwrap_or(0),
-            count: 1,
-            step: 0,
-            strides: copy.source_strides.clone(),
-        });
-        let mean =
-            Mean { dtype: convert.from, rows: rows.collect(), sum: self.rule.replicas == Replicas::Sum };
-        let region =
-            Region { shape: copy.shape.clone(), offset: copy.target_offset, strides: copy.target_strides };
-        Content::Fill { region, fill: Fill::Mean(mean) }
-    }
-
-    /// Stored tensors of one entry of the source side: of one parameter, or of one for each coordinate of the
-    /// indices in its name that the target has in memory.
-    fn find(
-        &self,
-        entry_number: usize,
-        found: &mut Vec<Found<'a>>,
-        checks: &mut Vec<Check<'a>>,
-        diagnostics: &mut Diagnostics,
-    ) {
-        let binding = self.binding;
-        let entry = &self.rule.sides[binding.from.index()][entry_number];
-        // An index can be in the name in one era and in memory in another.
-        let ways = entry.stored.iter().enumerate();
-        let keys = ways.flat_map(|(era, way)| {
-            binding.keys_with(&way.name, self.key).into_iter().map(move |key| (era, &way.name, key))
-        });
-        for (era, template, key) in keys {
-            let claim = (self.number, entry_number, restrict(&key, template));
-            let claimed = binding.claims.entries.get(&claim).filter(|claimed| claimed.era == era);
-            let Some(claimed) = claimed else { continue };
-            let stored = &entry.stored[era];
-            let mut all = [self.key.clone(), key].concat();
-            all.sort_unstable();
-            all.dedup();
-            let Some(layout) = binding.layout(stored, &all) else {
-                diagnostics.push(self.unknown_shape(stored));
-                continue;
-            };
-            let whole = LayoutSizes { binding, key: &all, pads: Vec::new(), part: StoredPart::Whole };
-            if layout.shape(&whole).is_none() {
-                diagnostics.push(self.unknown_shape(stored));
-                continue;
-            }
-            let first = &binding.checkpoint.tensors()[claimed.tensor];
-            let Some(pads) = self.pads(layout, first, &all) else {
-                diagnostics.push(self.uneven_padding(layout, first));
-                continue;
-            };
-            let padded = pads.iter().any(|n| *n > 0);
-            let lying = Lying { entry, stored, layout, key: &all, pads: &pads };
-            let Some(shards) = self.shards(claimed, &lying, diagnostics) else { continue };
-            if self.rule.replicas == Replicas::Equal {
-                let pairs = shards.iter().flat_map(|s| s.replicas.iter().map(|replica| [s.tensor, *replica]));
-                checks.extend(pairs.map(|pair| Check::of_replicas(binding, pair, self.rule.span)));
-            }
-            found.push(Found { stored, shards, padded, key: all });
-        }
-    }
-
-    /// The tensors of one parameter with the boxes that each holds.
-    fn shards(
-        &self,
-        claimed: &Claimed,
-        lying: &Lying<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Vec<Shard<'a>>> {
-        let Lying { entry, stored, layout, key, pads } = *lying;
-        let binding = self.binding;
-        let split = split_over(stored, Some(layout));
-        let mut shards: Vec<Shard<'a>> = Vec::new();
-        let mut held: HashMap<Vec<u64>, usize> = HashMap::new();
-        for number in claimed.tensors() {
-            let tensor = &binding.checkpoint.tensors()[number];
-            let numbers = binding.coordinates_of(number);
-            let (part, place) = match &tensor.chunk {
-                Some(chunk) => (StoredPart::Chunk(&chunk.offsets, &tensor.shape), chunk.offsets.clone()),
-                None => {
-                    let place = split.iter().map(|rank| numbers[rank.index()]).collect();
-                    (StoredPart::Rank(&numbers), place)
-                }
-            };
-            let sizes = LayoutSizes { binding, key, pads: pads.to_vec(), part };
-            let mut placed = match layout.place(&sizes) {
-                Ok(placed) if placed.shape == tensor.shape => placed,
-                Ok(placed) => {
-                    diagnostics.push(self.misshapen(tensor, &placed.shape, layout.span));
-                    return None;
-                }
-                Err(unplaced) => {
-                    diagnostics.push(self.unplaced(&unplaced, stored, layout.span));
-                    return None;
-                }
-            };
-            match held.entry(place) {
-                Slot::Occupied(first) => shards[*first.get()].replicas.push(tensor),
-                Slot::Vacant(free) => {
-                    free.insert(shards.len());
-                    placed.boxes.iter_mut().for_each(|b| b.labels = with_labels(&b.labels, entry));
-                    shards.push(Shard { tensor, number, boxes: placed.boxes, replicas: Vec::new() });
-                }
-            }
-        }
-        Some(shards)
-    }
-
     /// The padding of the target's dimensions: the config value with the name of the padding's label, or none.
     fn target_pads(&self, layout: &grammar::Layout) -> Vec<u64> {
         layout.dims.iter().map(|factor| target_padding(self.binding, factor).unwrap_or(0)).collect()
-    }
-
-    /// How much padding each stored dimension has; `None` where what is left over does not come out even.
-    fn pads(&self, layout: &grammar::Layout, tensor: &Tensor, key: &Key) -> Option<Vec<u64>> {
-        let with = |pad: u64| {
-            let pads = vec![pad; layout.dims.len()];
-            layout.shape(&LayoutSizes { binding: self.binding, key, pads, part: StoredPart::Whole })
-        };
-        let (none, one) = (with(0)?, with(1)?);
-        let whole: Vec<u64> = match &tensor.chunk {
-            Some(chunk) => chunk.shape.clone(),
-            None => {
-                let scaled =
-                    tensor.shape.iter().zip(&layout.dims).zip(&none).map(|((size, factor), none)| {
-                        // Where parts are split differently there is no padding to find.
-                        self.binding.ranks.scale(factor).map_or(Some(*none), |scale| size.checked_mul(scale))
-                    });
-                scaled.collect::<Option<_>>()?
-            }
-        };
-        let dims = whole.iter().zip(none.iter().zip(&one));
-        dims.map(|(stored, (none, one))| match (stored.checked_sub(*none)?, one - none) {
-            (0, _) => Some(0),
-            (left, step) if step > 0 && left % step == 0 => Some(left / step),
-            _ => None,
-        })
-        .collect()
     }
 
     /// Copies along a broadcast axis must all be what the first one is, which is the one that is taken.
@@ -498,7 +319,7 @@ impl<'a> Instance<'_, 'a> {
         }
     }
 
-    fn misshapen(&self, tensor: &Tensor, expected: &[u64], span: grammar::Span) -> Diagnostic {
+    pub(super) fn misshapen(&self, tensor: &Tensor, expected: &[u64], span: grammar::Span) -> Diagnostic {
         Diagnostic::error(
             Code::ShapeMismatch,
             span,
@@ -514,7 +335,7 @@ impl<'a> Instance<'_, 'a> {
         )
     }
 
-    fn unplaced(&self, unplaced: &Unplaced, stored: &Stored, span: grammar::Span) -> Diagnostic {
+    pub(super) fn unplaced(&self, unplaced: &Unplaced, stored: &Stored, span: grammar::Span) -> Diagnostic {
         match unplaced {
             Unplaced::Unknown => self.unknown_shape(stored),
             Unplaced::Uneven { len, rank, .. } => {
@@ -543,7 +364,7 @@ impl<'a> Instance<'_, 'a> {
         )
     }
 
-    fn unknown_shape(&self, to: &Stored) -> Diagnostic {
+    pub(super) fn unknown_shape(&self, to: &Stored) -> Diagnostic {
         Diagnostic::error(
             Code::UnknownValue,
             to.span,
@@ -553,7 +374,7 @@ impl<'a> Instance<'_, 'a> {
         .help("give the sizes with `--set NAME=VALUE`")
     }
 
-    fn uneven_padding(&self, layout: &grammar::Layout, tensor: &Tensor) -> Diagnostic {
+    pub(super) fn uneven_padding(&self, layout: &grammar::Layout, tensor: &Tensor) -> Diagnostic {
         Diagnostic::error(
             Code::ShapeMismatch,
             layout.span,
@@ -561,16 +382,6 @@ impl<'a> Instance<'_, 'a> {
             "by this layout",
         )
     }
-}
-
-/// The stored boxes that have these labels, padding left out, with the tensors and parameters they are of.
-fn matching<'f, 'a>(
-    found: &'f [Found<'a>],
-    labels: Labels,
-) -> impl Iterator<Item = (&'f Found<'a>, &'f Shard<'a>, &'f LayoutBox)> {
-    let shards = found.iter().flat_map(|f| f.shards.iter().map(move |shard| (f, shard)));
-    let boxes = shards.flat_map(|(f, shard)| shard.boxes.iter().map(move |b| (f, shard, b)));
-    boxes.filter(move |(_, _, b)| b.pads.is_empty() && b.labels == labels)
 }
 
 fn describe(f: &Found<'_>, shard: &Shard<'_>, copy: &StridedCopy, convert: &Convert) -> Source {
@@ -592,7 +403,7 @@ fn describe(f: &Found<'_>, shard: &Shard<'_>, copy: &StridedCopy, convert: &Conv
     Source { name: shard.tensor.name.clone(), steps }
 }
 
-fn with_labels(labels: &Labels, entry: &Entry) -> Labels {
+pub(super) fn with_labels(labels: &Labels, entry: &Entry) -> Labels {
     let mut all = labels.clone();
     all.extend(entry.labels.iter().cloned());
     all

@@ -108,6 +108,9 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
             return Ok((0, index.ranks.iter().map(|rank| (*rank, 0)).collect()));
         }
         let (mut start, mut len) = (0, to.saturating_sub(from));
+        if let Some(shares) = self.binding.ranks.shares_over(&index.ranks) {
+            return self.share_of(index, shares, at - from, len);
+        }
         let mut numbers = Vec::new();
         for rank in &index.ranks {
             let count = self.count(*rank);
@@ -119,6 +122,39 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
             let own = (at - from - start) / len;
             start += own * len;
             numbers.push((*rank, own));
+        }
+        Ok((start, numbers))
+    }
+
+    /// The same where each block has a size of its own.
+    fn share_of(
+        &self,
+        index: &IndexPart,
+        shares: &[u64],
+        at: u64,
+        len: u64,
+    ) -> Result<Block, Box<Diagnostic>> {
+        let given: u128 = shares.iter().map(|share| u128::from(*share)).sum();
+        let wanted = self.binding.ranks.product(&index.ranks);
+        let name = &self.binding.mapping.axis(index.axis).name;
+        if given != u128::from(len) || shares.len() as u64 != wanted {
+            let list = shares.iter().map(u64::to_string).collect::<Vec<_>>().join(" + ");
+            let message = format!("the ranks are given {list} = {given} of `{name}`, but there are {len}");
+            let help = format!("give {wanted} numbers that make {len} together");
+            return Err(Box::new(Diagnostic::without_place(Code::UnevenRanks, message).help(help)));
+        }
+        let (mut start, mut block) = (0u64, 0u64);
+        for share in shares {
+            if at < start + share {
+                break;
+            }
+            start += share;
+            block += 1;
+        }
+        let mut numbers = Vec::new();
+        for rank in index.ranks.iter().rev() {
+            numbers.push((*rank, block % self.count(*rank)));
+            block /= self.count(*rank);
         }
         Ok((start, numbers))
     }

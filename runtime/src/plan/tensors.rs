@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use transship_grammar as grammar;
 
-use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Format, RankId, Rule};
+use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Format, Rule};
 
+use super::notes::notes;
 use super::pieces::{Instance, LayoutSizes, StoredPart};
 use super::ranks::{Home, TargetRanks, scopes_of};
+use super::ties::{check_ties, plan_ties};
 use super::{Check, PlanOptions, Source};
-use crate::bind::{Binding, Key, full_name, is_in_roots, is_renaming, sorted_key, split_over};
+use crate::bind::{Binding, Key, full_name, is_in_roots, is_renaming, sorted_key};
 use crate::engine::{Content, Convert, Fill, Region, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
@@ -72,7 +74,7 @@ impl Place {
     }
 
     /// After everything else in a file.
-    fn last(binding: &Binding<'_>, home: &Home) -> Place {
+    pub(super) fn last(binding: &Binding<'_>, home: &Home) -> Place {
         Place { file: home.file, chunk: chunk_of(binding, home), path: vec![u64::MAX] }
     }
 }
@@ -259,43 +261,6 @@ fn check_used(binding: &Binding<'_>, targets: &[Target<'_>], diagnostics: &mut D
     }
 }
 
-/// Copies that the target's format needs, on the ranks that the mapping names.
-fn plan_ties<'a>(binding: &Binding<'a>, ranks: &TargetRanks<'_, 'a>, targets: &mut Vec<Target<'a>>) {
-    let to = binding.to();
-    let mut copies = Vec::new();
-    for tie in binding.mapping.ties.iter().filter(|tie| tie.side == to) {
-        let Some((rank, _)) = tie.on.filter(|(rank, _)| binding.ranks.count(*rank) > 1) else { continue };
-        for target in targets.iter() {
-            let Some(own) = &target.home else { continue };
-            let Some(rule) = binding.mapping.rules.get(target.of.0) else { continue };
-            let is_original = rule.sides[to.index()].iter().any(|e| e.stored[0].name == tie.of);
-            let key = &target.of.1;
-            if !is_original || !binding.holds(&tie.guard, key) {
-                continue;
-            }
-            for home in ranks.homes(&tie.alias, tie.on, key).unwrap_or_default() {
-                // The same part of the parameter: all numbers but those of the stage agree.
-                let stage = |r: RankId| r == rank || is_in_roots(binding.mapping, to, r);
-                let mut others = binding.mapping.ranks_of(to).filter(|r| !stage(*r));
-                if others.any(|r| home.numbers[r.index()] != own.numbers[r.index()]) || home == *own {
-                    continue;
-                }
-                let holes = ranks.holes(&tie.alias, key, &home);
-                let Some(name) = full_name(binding.mapping, to, &tie.alias, &holes) else { continue };
-                copies.push(Target {
-                    order: target.order,
-                    place: Place::last(binding, &home),
-                    home: Some(home),
-                    of: target.of.clone(),
-                    tensor: TargetTensor { name, ..target.tensor.clone() },
-                    sources: target.sources.clone(),
-                });
-            }
-        }
-    }
-    targets.extend(copies);
-}
-
 /// The copy of a stored tensor to row-major order. Sizes were checked against memory when it was opened.
 pub(super) fn whole(tensor: &Tensor) -> StridedCopy {
     let sizes = |list: &[u64]| -> Vec<usize> {
@@ -360,178 +325,6 @@ fn plan_emitted<'a>(
             sources: vec![Source { name: "(made)".to_owned(), steps: vec![made] }],
         });
     }
-}
-
-/// A copy that the checkpoint holds must be the same as what it is a copy of.
-fn check_ties<'a>(binding: &Binding<'a>, checks: &mut Vec<Check<'a>>, diagnostics: &mut Diagnostics) {
-    let tied: Vec<_> = binding.claims.tied.iter().collect();
-    for (number, tie_number, holes) in tied {
-        let tie = &binding.mapping.ties[*tie_number];
-        let alias = &binding.checkpoint.tensors()[*number];
-        let original = original_of(binding, Some(*number), &tie.of, holes);
-        let Some(original) = original else {
-            // Of alternatives one is there, and its tie is checked.
-            if !has_original(binding, tie.span, holes) {
-                let of = binding.mapping.display_template(&tie.of);
-                let message = format!("`{}` is a copy of `{of}`, which is not there", alias.name);
-                diagnostics.push(broken_tie(&message, tie.span).note(format!("in {}", binding.checkpoint.file())).help(
-                    "the checkpoint is incomplete; if the copy is all there is, a copy of the mapping must name it in a rule",
-                ));
-            }
-            continue;
-        };
-        let same_view = (alias.storage, alias.offset, &alias.strides)
-            == (original.storage, original.offset, &original.strides);
-        let message = format!("`{}` must be the same as `{}`, but it is not", alias.name, original.name);
-        if alias.shape != original.shape || alias.dtype != original.dtype {
-            diagnostics.push(
-                broken_tie(&message, tie.span)
-                    .note(format!(
-                        "one is {} {:?}, the other {} {:?}",
-                        alias.dtype, alias.shape, original.dtype, original.shape
-                    ))
-                    .note(format!("in {}", binding.checkpoint.file()))
-                    .help(crate::convert::TWO_PARAMETERS),
-            );
-        } else if !same_view {
-            let told = (Code::BrokenTie, message);
-            checks.push(Check::of_tensors(binding, [alias, original], told, tie.span));
-        }
-    }
-}
-
-/// Whether one of the parameters that a `tie` names, its alternatives multiplied out, is there.
-fn has_original(binding: &Binding<'_>, span: grammar::Span, holes: &Captures) -> bool {
-    let ties = binding.mapping.ties.iter().filter(|t| t.span == span && t.side == binding.from);
-    ties.into_iter().any(|t| original_of(binding, None, &t.of, holes).is_some())
-}
-
-/// The tensor that a copy is one of: of several parts the one that the same ranks split off, or where no copy is given
-/// the first.
-fn original_of<'a>(
-    binding: &Binding<'a>,
-    alias: Option<usize>,
-    of: &grammar::Template,
-    holes: &Captures,
-) -> Option<&'a Tensor> {
-    let tensors = binding.checkpoint.tensors();
-    let key = sorted_key(holes);
-    for (number, rule) in binding.mapping.rules.iter().enumerate() {
-        for (entry_number, entry) in rule.sides[binding.from.index()].iter().enumerate() {
-            for (era, stored) in entry.stored.iter().enumerate().filter(|(_, s)| s.name == *of) {
-                let claim = (number, entry_number, restrict(&key, of));
-                let Some(claimed) = binding.claims.entries.get(&claim).filter(|c| c.era == era) else {
-                    continue;
-                };
-                let Some(alias) = alias else { return Some(&tensors[claimed.tensor]) };
-                let split = split_over(stored, binding.layout(stored, &key));
-                let numbers = |tensor: usize| -> Vec<u64> {
-                    let all = binding.coordinates_of(tensor);
-                    split.iter().map(|rank| all[rank.index()]).collect()
-                };
-                let own = numbers(alias);
-                let same = |tensor: &usize| match (&tensors[*tensor].chunk, &tensors[alias].chunk) {
-                    (Some(one), Some(other)) => one.offsets == other.offsets,
-                    _ => numbers(*tensor) == own,
-                };
-                return claimed.tensors().find(same).map(|tensor| &tensors[tensor]);
-            }
-        }
-    }
-    let name = full_name(binding.mapping, binding.from, of, holes)?;
-    binding.checkpoint.tensor(&name)
-}
-
-fn broken_tie(message: &str, span: grammar::Span) -> Diagnostic {
-    Diagnostic::error(Code::BrokenTie, span, message, "tied here")
-}
-
-fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut casts: BTreeMap<(DType, DType), usize> = BTreeMap::new();
-    for target in targets {
-        for content in &target.tensor.contents {
-            if let Content::Copy { convert, .. } = content
-                && loses(convert.from, convert.to)
-            {
-                *casts.entry((convert.from, convert.to)).or_default() += 1;
-                break;
-            }
-        }
-    }
-    for ((from, to), count) in casts {
-        notes.push(format!(
-            "{count} parameters are rounded from {from} to {to}; the other way back will not undo it"
-        ));
-    }
-    notes.extend(kept_as_they_are(options, targets));
-    if binding.claims.outside > 0 {
-        let count = binding.claims.outside;
-        notes.push(format!("{count} tensors outside the model (optimizer state and the like) are left out"));
-    }
-    notes.extend(dropped(binding));
-    notes.extend(binding.structural_defaults());
-    let padded = binding.mapping.rules.iter().filter(|r| {
-        let stored = r.sides[binding.to().index()].iter().flat_map(|e| &e.stored);
-        stored.flat_map(|s| &s.layouts).any(|(_, l)| l.dims.iter().any(|d| d.padding().is_some()))
-    });
-    for rule in padded {
-        let stored = rule.sides[binding.to().index()].iter().flat_map(|e| &e.stored);
-        let mut dims = stored.flat_map(|s| &s.layouts).flat_map(|(_, layout)| &layout.dims);
-        if dims.any(|factor| super::padding::target_padding(binding, factor).is_some()) {
-            continue;
-        }
-        let name = rule.sides[binding.to().index()].first().map(|e| &e.stored[0].name);
-        let name = name.map(|n| binding.mapping.display_template(n)).unwrap_or_default();
-        notes.push(format!("`{name}` is written without padding, since nothing says how much it has"));
-    }
-    notes
-}
-
-/// What is dropped for a reason that the mapping gives; several `drop`s of one reason are told of once.
-fn dropped(binding: &Binding<'_>) -> Vec<String> {
-    let mut reasons: Vec<(&str, usize)> = Vec::new();
-    for (drop, count) in &binding.claims.dropped {
-        let Some(reason) = &binding.mapping.drops[*drop].reason else { continue };
-        match reasons.iter_mut().find(|(other, _)| other == reason) {
-            Some((_, sum)) => *sum += count,
-            None => reasons.push((reason, *count)),
-        }
-    }
-    let told = reasons.into_iter().map(|(reason, count)| match count {
-        1 => format!("1 parameter is dropped: {reason}"),
-        n => format!("{n} parameters are dropped: {reason}"),
-    });
-    told.collect()
-}
-
-/// A dtype asked for is one of floats; parameters of integers do not follow it.
-fn kept_as_they_are(options: &PlanOptions, targets: &[Target<'_>]) -> Option<String> {
-    let asked = options.dtype?;
-    let copied = |t: &&Target<'_>| t.tensor.contents.iter().any(|c| matches!(c, Content::Copy { .. }));
-    let kept: Vec<&Target<'_>> =
-        targets.iter().filter(copied).filter(|t| !t.tensor.dtype.is_float()).collect();
-    let first = kept.first()?;
-    let count = match kept.len() {
-        1 => "1 parameter is".to_owned(),
-        n => format!("{n} parameters are"),
-    };
-    Some(format!(
-        "{count} not of floats and not written as {asked}, the first `{}` of {}",
-        first.tensor.name, first.tensor.dtype
-    ))
-}
-
-/// Whether a cast can change values.
-fn loses(from: DType, to: DType) -> bool {
-    let exact = match from {
-        DType::F64 => false,
-        DType::F32 => matches!(to, DType::F64),
-        DType::F16 | DType::BF16 => matches!(to, DType::F32 | DType::F64),
-        DType::F8E4M3 | DType::F8E5M2 => matches!(to, DType::F32 | DType::F64 | DType::F16 | DType::BF16),
-        _ => true,
-    };
-    from != to && !exact
 }
 
 /// The coordinates of a key on the axes that a template has.

@@ -52,6 +52,21 @@ pub enum PortError {
         #[source]
         error: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A parameter of a model that the checkpoint does not hold.
+    #[error("{file} has no `{name}`, which the model needs")]
+    Missing {
+        /// The checkpoint's file.
+        file: String,
+        /// The parameter as the mapping calls it.
+        name: String,
+    },
+    /// A model that there is no code for.
+    #[error("{0}")]
+    NoModel(String),
+    /// Tensors that candle or the device refuses.
+    #[cfg(feature = "candle")]
+    #[error(transparent)]
+    Candle(Box<candle_core::Error>),
     /// A model that could not be written.
     #[error(transparent)]
     Convert(ConvertError),
@@ -60,6 +75,13 @@ pub enum PortError {
 impl From<Diagnostics> for PortError {
     fn from(diagnostics: Diagnostics) -> PortError {
         PortError::Diagnostics(diagnostics)
+    }
+}
+
+#[cfg(feature = "candle")]
+impl From<candle_core::Error> for PortError {
+    fn from(error: candle_core::Error) -> PortError {
+        PortError::Candle(Box::new(error))
     }
 }
 
@@ -112,7 +134,7 @@ where
     let named =
         tree.parameters().into_iter().map(|(name, array)| (in_file(mapping, S::SIDE, &name), array.clone()));
     let checkpoint = Checkpoint::in_memory(S::Port::NAME, named.collect())?;
-    let options = BindOptions { settings: config.settings(), base: None, ranks: Vec::new() };
+    let options = BindOptions { settings: config.settings(), base: None, ..BindOptions::default() };
     Ok(O::from_leaves(side_arrays(mapping, &checkpoint, S::SIDE, O::SIDE, &options)?)?)
 }
 

@@ -44,7 +44,7 @@ const KINDS: &[(&str, &str, u64)] = &[
 ];
 
 /// The dtype that torch calls `name`.
-pub(super) fn dtype(name: &str) -> Option<DType> {
+pub(crate) fn dtype(name: &str) -> Option<DType> {
     Some(match name {
         "float64" | "double" => DType::F64,
         "float32" | "float" => DType::F32,

@@ -8,7 +8,7 @@ pub enum DistributedError {
     NoMetadata,
     /// The list of parts is not what torch writes.
     #[error(
-        "{place} is {what}; the file is damaged, or of a version that is not known: fetch or save it again"
+        "`{place}` is {what}; the file is damaged, or of a version that is not known: fetch or save it again"
     )]
     Metadata {
         /// Which part of it.
@@ -18,9 +18,12 @@ pub enum DistributedError {
     },
     /// A file outside the directory.
     #[error(
-        "it names the file `{path}`, which is not below the checkpoint's directory; do not trust the file"
+        "it says that `{name}` lies in the file `{path}`, which is not below the checkpoint's directory; do not trust the file: \
+         fetch it from a source you trust"
     )]
     Escapes {
+        /// The tensor.
+        name: String,
         /// The file's path as given.
         path: String,
     },
@@ -110,6 +113,53 @@ pub enum DistributedError {
         first: Vec<u64>,
         /// Where the other starts.
         second: Vec<u64>,
+    },
+    /// Bytes that two tensors are said to lie in.
+    #[error(
+        "`{name}` should lie in it from byte {start} on, but so does `{other}`; .metadata is damaged or of another checkpoint: \
+         fetch both again"
+    )]
+    Shared {
+        /// The tensor.
+        name: String,
+        /// The other tensor, or another chunk of the same.
+        other: String,
+        /// First byte.
+        start: u64,
+    },
+    /// A chunk that is compressed or encrypted.
+    #[error(
+        "`{name}` is stored with transforms (compression), which are not read; save it again without them"
+    )]
+    Transformed {
+        /// The tensor.
+        name: String,
+    },
+    /// Bytes that are no file of `torch.save`.
+    #[error("it is no file of torch.save, as it holds no data.pkl; the file is damaged: fetch it again")]
+    NoPickle,
+    /// The plain data is missing.
+    #[error(
+        "it is missing, and with it the arguments of the run (number of heads, version, …); fetch it into the same directory"
+    )]
+    NoCommon,
+    /// A shape that no tensor can have.
+    #[error("`{name}` should have the shape {shape:?}; no tensor is so large: do not trust the file")]
+    Large {
+        /// The tensor.
+        name: String,
+        /// Its shape as stated.
+        shape: Vec<u64>,
+    },
+    /// More tensors than any checkpoint has.
+    #[error(
+        "with `{name}` there are more than {limit} parts of tensors; no model has so many: do not trust the file"
+    )]
+    Tensors {
+        /// The tensor at which it became too much.
+        name: String,
+        /// The limit.
+        limit: usize,
     },
     /// Chunks in such disorder that comparing them takes too long.
     #[error(
