@@ -58,6 +58,12 @@ use proc_macro::TokenStream;
 /// - `shipped = "name"`: a mapping that ships with transship.
 /// - `crate = path`: where transship is found, if not at `::transship`.
 ///
+/// On a unit struct only:
+///
+/// - `model`: the mapping's `model` blocks too, as models over candle in a module `model` beside the `Config` (or
+///   `NAME_model` each, where there are several): a struct for each group of parameters, `load` from either side's
+///   checkpoint, `forward` with cached keys and values. Needs transship's feature `candle`.
+///
 /// With fields only:
 ///
 /// - `side = name`: the side whose names the fields stand for. A struct with fields and no mapping is a shape that is

@@ -11,6 +11,7 @@ mod drifted;
 mod expand;
 mod imports;
 mod mappings;
+mod model_code;
 mod models;
 mod oracle;
 mod port;

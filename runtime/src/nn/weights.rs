@@ -224,13 +224,6 @@ impl<'w, 'a> Weights<'w, 'a> {
         Ok(self.required(self.parameters(name)?.0)?.flatten_all()?)
     }
 
-    /// Whether the checkpoint has the weight of this name.
-    #[must_use]
-    pub fn holds(&self, name: &str) -> bool {
-        self.parameters(name)
-            .is_ok_and(|(weight, _)| self.loader.targets.contains_key(&*self.kernel_name(weight)))
-    }
-
     /// A rotary embedding; layers that have the same share its table.
     ///
     /// # Errors

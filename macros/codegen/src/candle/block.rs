@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 
 use proc_macro2::{Ident, Literal, TokenStream};
-use quote::{format_ident, quote};
-use transship_grammar::model::{
-    Block, Carried, Dim, Scalar, ScalarOp, ScopeId, Statement, Value, ValueKind, VariableId,
-};
+use quote::quote;
+use transship_grammar::model::{Dim, Scalar, ScalarOp, ScopeId, Statement, Value, ValueKind, VariableId};
 
 use super::parts::{Parts, snake_words};
 use super::place::{Emitted, Form, Place, axes};
-use super::{Emit, Unsupported, docs};
+use super::{Emit, Unsupported, scalar};
 use crate::names::{ident, snake};
 
 /// A method that is being written.
@@ -20,12 +18,14 @@ pub(super) struct Body<'p, 'm> {
     pub(super) scope: ScopeId,
     pub(super) places: HashMap<VariableId, Place>,
     /// Which variable a name stands for.
-    names: HashMap<String, Option<VariableId>>,
+    pub(super) names: HashMap<String, Option<VariableId>>,
     /// Fields of structs around this one that it is given.
     pub(super) borrowed: Vec<Borrowed>,
+    /// The decisions and arms that what is being written is in.
+    pub(super) guards: Vec<(usize, usize)>,
     /// What comes before the statement that is being written, and the names it has for itself.
-    before: TokenStream,
-    own: Vec<String>,
+    pub(super) before: TokenStream,
+    pub(super) own: Vec<String>,
     /// Whether it changes caches.
     pub(super) changes: bool,
     /// Whether it has to know the first token's position.
@@ -42,16 +42,6 @@ pub(super) struct Borrowed {
     pub(super) ty: TokenStream,
 }
 
-/// A method of a scope's struct, and what it is to be called with.
-pub(super) struct Method {
-    name: Ident,
-    given: Vec<VariableId>,
-    borrowed: Vec<Borrowed>,
-    changes: bool,
-    reads_offset: bool,
-    reads_seq: bool,
-}
-
 impl<'p, 'm> Body<'p, 'm> {
     pub(super) fn new(parts: &'p mut Parts<'m>, scope: ScopeId) -> Body<'p, 'm> {
         let names = ["offset", "seq", "self", "config", "at"].map(|name| (name.to_owned(), None));
@@ -61,6 +51,7 @@ impl<'p, 'm> Body<'p, 'm> {
             places: HashMap::new(),
             names: names.into(),
             borrowed: Vec::new(),
+            guards: Vec::new(),
             before: TokenStream::new(),
             own: Vec::new(),
             changes: false,
@@ -87,7 +78,7 @@ impl<'p, 'm> Body<'p, 'm> {
         ident(&name)
     }
 
-    fn is_taken(&self, name: &str) -> bool {
+    pub(super) fn is_taken(&self, name: &str) -> bool {
         match self.names.get(name) {
             None => false,
             Some(None) => true,
@@ -96,7 +87,7 @@ impl<'p, 'm> Body<'p, 'm> {
     }
 
     /// A name that nothing else has.
-    fn fresh(&mut self, wanted: &str) -> Ident {
+    pub(super) fn fresh(&mut self, wanted: &str) -> Ident {
         let mut name = wanted.to_owned();
         let mut number = 1;
         while self.names.contains_key(&name) {
@@ -174,8 +165,47 @@ impl<'p, 'm> Body<'p, 'm> {
         quote!(#name)
     }
 
+    /// A field, as an expression. In an arm of a decision it is there only where config leads to that arm, since only
+    /// there what it is made of has to be known.
+    pub(super) fn guarded(
+        &mut self,
+        wanted: (ScopeId, &str),
+        key: &str,
+        docs: &str,
+        ty: &TokenStream,
+        init: &TokenStream,
+    ) -> TokenStream {
+        let (scope, name) = wanted;
+        if self.guards.is_empty() {
+            let field = self.parts.member(scope, key, name, docs, || (ty.clone(), init.clone()));
+            return self.field(scope, &field);
+        }
+        let taken = self.guards.iter().map(|(choice, arm)| {
+            let (choice, arm) = (Literal::usize_unsuffixed(*choice), Literal::usize_unsuffixed(*arm));
+            quote!(at.arm(#choice)? == #arm)
+        });
+        let init = quote!(if #(#taken)&&* { Some(#init) } else { None });
+        let key = format!("{key} {:?}", self.guards);
+        let field = self.parts.member(scope, &key, name, docs, || (quote!(Option<#ty>), init));
+        let field = self.field(scope, &field);
+        quote!(#field.as_ref().ok_or_else(|| nn::absent(#name))?)
+    }
+
+    /// A number, in place where it is a literal, else a field.
+    pub(super) fn number(&mut self, name: &str, scalar: &Scalar) -> TokenStream {
+        let init = scalar::number(self.parts.mapping, scalar);
+        if matches!(scalar, Scalar::Number(_)) {
+            return init;
+        }
+        let (scope, key, docs) =
+            (self.scope, format!("number {init}"), "A number that config decides.".to_owned());
+        let is_plain = self.guards.is_empty();
+        let field = self.guarded((scope, name), &key, &docs, &quote!(f64), &init);
+        if is_plain { field } else { quote!(*#field) }
+    }
+
     /// The same as an argument of a reference type.
-    fn field_by_reference(&mut self, scope: ScopeId, field: &Ident) -> TokenStream {
+    pub(super) fn field_by_reference(&mut self, scope: ScopeId, field: &Ident) -> TokenStream {
         let is_own = self.path_to(scope).is_some();
         let field = self.field(scope, field);
         if is_own { quote!(&#field) } else { field }
@@ -197,7 +227,7 @@ impl<'p, 'm> Body<'p, 'm> {
         Some(quote!(#path.#field))
     }
 
-    fn child_field(&mut self, parent: ScopeId, scope: ScopeId) -> Ident {
+    pub(super) fn child_field(&mut self, parent: ScopeId, scope: ScopeId) -> Ident {
         let part = self.parts.part(parent);
         let child = part.children.iter().find(|(_, child)| *child == scope);
         child.map(|(field, _)| field.clone()).expect("bug: a part that its parent does not have")
@@ -342,243 +372,6 @@ impl<'p, 'm> Body<'p, 'm> {
         }
         Ok(quote!(let (#first, #second) = nn::top_k(#from, self.#field)?;))
     }
-
-    fn repeat(
-        &mut self,
-        scope: ScopeId,
-        carried: &[Carried],
-        captured: &[VariableId],
-        body: &'m [Statement],
-        span: transship_grammar::Span,
-    ) -> Emit<TokenStream> {
-        let list = self.list(scope, span)?;
-        let method = self.method(scope, carried, captured, body, None)?;
-        let mut tokens = TokenStream::new();
-        let mut names = Vec::new();
-        for one in carried {
-            let Some(Place::Tensor(initial)) = self.places.get(&one.initial).cloned() else {
-                return Err(Unsupported::at(span, "a number is carried through this loop"));
-            };
-            let variable = self.parts.model.variable(one.initial);
-            let initial = self.flat_of(initial, &variable.ty, span)?;
-            let tensor = initial.clone().into_tensor();
-            self.read(one.initial);
-            let name = self.bind(one.result);
-            // A variable that was made for this is there under this name, and mutable.
-            if initial.by_reference().to_string() != quote!(&#name).to_string() {
-                tokens.extend(quote!(let mut #name = #tensor;));
-            }
-            self.places.insert(one.result, Place::Tensor(Emitted::owned(quote!(#name), Form::Flat)));
-            names.push(name);
-        }
-        let arguments = self.arguments(&method, carried, &names)?;
-        let item = self.parts.model.scope(scope).axis();
-        let item = item.map_or_else(String::new, |axis| self.parts.mapping.axis(axis).name.clone());
-        let item = self.fresh(&snake(&item));
-        let call = &method.name;
-        let lent = if method.changes { quote!(&mut #list) } else { quote!(&#list) };
-        self.changes |= method.changes;
-        let assigned = match names.as_slice() {
-            [one] => quote!(#one),
-            several => quote!((#(#several),*)),
-        };
-        tokens.extend(quote! {
-            for #item in #lent {
-                #assigned = #item.#call(#(#arguments),*)?;
-            }
-        });
-        Ok(tokens)
-    }
-
-    /// Writes a method of another scope's struct; without a result it gives what is carried.
-    pub(super) fn method(
-        &mut self,
-        scope: ScopeId,
-        carried: &[Carried],
-        captured: &[VariableId],
-        statements: &'m [Statement],
-        result: Option<&'m Value>,
-    ) -> Emit<Method> {
-        let model = self.parts.model;
-        let mapping = self.parts.mapping;
-        let mut inner = Body::new(self.parts, scope);
-        let mut parameters = Vec::new();
-        for one in carried {
-            let name = inner.given(one.start);
-            parameters.push(quote!(#name: &Tensor));
-        }
-        let mut given = Vec::new();
-        for variable in captured {
-            match self.places.get(variable) {
-                Some(Place::Number(scalar)) => {
-                    inner.places.insert(*variable, Place::Number(scalar.clone()));
-                }
-                Some(Place::Optional(_)) => {
-                    let name = inner.bind(*variable);
-                    parameters.push(quote!(#name: Option<&Tensor>));
-                    inner.places.insert(*variable, Place::Optional(name));
-                    given.push(*variable);
-                }
-                _ => {
-                    let name = inner.given(*variable);
-                    parameters.push(quote!(#name: &Tensor));
-                    given.push(*variable);
-                }
-            }
-        }
-        let after: Vec<&Value> = result.into_iter().collect();
-        let tokens = inner.statements(statements, &after)?;
-        let (returned, end) = match result {
-            Some(value) => {
-                let emitted = inner.value(value)?;
-                let end = inner.flat(emitted, value)?.into_result();
-                let before = inner.take_before();
-                (quote!(Result<Tensor>), quote!(#before #end))
-            }
-            None => inner.carried_result(carried)?,
-        };
-        let shapes: Vec<String> = carried
-            .iter()
-            .map(|one| one.start)
-            .chain(given.iter().copied())
-            .map(|id| {
-                let variable = model.variable(id);
-                format!("`{} {}`", snake(&variable.name), docs::shape(mapping, model, &variable.ty))
-            })
-            .collect();
-        let to = match result {
-            Some(value) => docs::shape(mapping, model, &value.ty),
-            None => {
-                let ends: Vec<String> = carried
-                    .iter()
-                    .map(|one| docs::shape(mapping, model, &model.variable(one.end).ty))
-                    .collect();
-                ends.join(" and ")
-            }
-        };
-        let line = docs::line(mapping, statements.first().map_or(model.span, span_of));
-        let docs = format!("{} to `{to}`; {line}.", shapes.join(", "));
-        let Body { borrowed, changes, reads_offset, reads_seq, .. } = inner;
-        for one in &borrowed {
-            let (name, ty) = (&one.ident, &one.ty);
-            parameters.push(quote!(#name: &#ty));
-        }
-        parameters.extend(reads_seq.then(|| quote!(seq: usize)));
-        parameters.extend(reads_offset.then(|| quote!(offset: usize)));
-        let receiver = if changes { quote!(&mut self) } else { quote!(&self) };
-        let part = self.parts.part(scope);
-        let name = match part.methods.is_empty() {
-            true => ident("forward"),
-            false => part.fresh("forward"),
-        };
-        part.methods.extend(quote! {
-            #[doc = #docs]
-            fn #name(#receiver, #(#parameters),*) -> #returned {
-                #tokens
-                #end
-            }
-        });
-        self.reads_offset |= reads_offset;
-        self.reads_seq |= reads_seq;
-        Ok(Method { name, given, borrowed, changes, reads_offset, reads_seq })
-    }
-
-    fn carried_result(&mut self, carried: &[Carried]) -> Emit<(TokenStream, TokenStream)> {
-        let mut ends = Vec::new();
-        for one in carried {
-            let variable = self.parts.model.variable(one.end);
-            let Some(Place::Tensor(end)) = self.places.get(&one.end).cloned() else {
-                return Err(Unsupported::at(variable.span, "a number is carried through a loop"));
-            };
-            self.read(one.end);
-            ends.push(self.flat_of(end, &variable.ty, variable.span)?);
-        }
-        if ends.len() == 1
-            && let Some(end) = ends.pop()
-        {
-            return Ok((quote!(Result<Tensor>), end.into_result()));
-        }
-        let types = ends.iter().map(|_| quote!(Tensor));
-        let types = quote!(Result<(#(#types),*)>);
-        let ends = ends.into_iter().map(Emitted::into_tensor);
-        Ok((types, quote!(Ok((#(#ends),*)))))
-    }
-
-    /// What a method is called with.
-    fn arguments(&mut self, method: &Method, carried: &[Carried], names: &[Ident]) -> Emit<Vec<TokenStream>> {
-        debug_assert_eq!(carried.len(), names.len());
-        let mut arguments: Vec<TokenStream> = names.iter().map(|name| quote!(&#name)).collect();
-        for variable in &method.given {
-            arguments.push(self.argument(*variable)?);
-        }
-        for one in &method.borrowed {
-            arguments.push(self.field_by_reference(one.scope, &one.field));
-        }
-        arguments.extend(method.reads_seq.then(|| quote!(seq)));
-        arguments.extend(method.reads_offset.then(|| quote!(offset)));
-        Ok(arguments)
-    }
-
-    /// A variable as a method takes it.
-    pub(super) fn argument(&mut self, variable: VariableId) -> Emit<TokenStream> {
-        let declared = self.parts.model.variable(variable);
-        match self.places.get(&variable).cloned() {
-            Some(Place::Tensor(tensor)) => {
-                Ok(self.flat_of(tensor, &declared.ty, declared.span)?.by_reference())
-            }
-            Some(Place::Optional(name)) => Ok(quote!(#name)),
-            _ => Err(Unsupported::at(declared.span, format!("`{}` cannot be handed on here", declared.name))),
-        }
-    }
-
-    /// A block as an expression.
-    pub(super) fn inline(&mut self, block: &'m Block) -> Emit<TokenStream> {
-        let outside = (self.names.clone(), std::mem::take(&mut self.before), std::mem::take(&mut self.own));
-        let statements = self.statements(&block.statements, &[&block.result])?;
-        let emitted = self.value(&block.result)?;
-        let result = self.flat(emitted, &block.result)?.into_tensor();
-        let before = self.take_before();
-        (self.names, self.before, self.own) = outside;
-        Ok(quote!(#statements #before #result))
-    }
-
-    /// What the experts of a sum compute, and their call on `expert`.
-    pub(super) fn experts(
-        &mut self,
-        scope: ScopeId,
-        captured: &[VariableId],
-        block: &'m Block,
-    ) -> Emit<(Vec<VariableId>, TokenStream)> {
-        let method = self.method(scope, &[], captured, &block.statements, Some(&block.result))?;
-        if method.changes || method.reads_offset || method.reads_seq {
-            return Err(Unsupported::of(
-                &block.result,
-                "what is summed depends on positions, or on other tokens",
-            ));
-        }
-        let call = &method.name;
-        let mut tokens: Vec<Ident> = Vec::new();
-        let mut arguments = Vec::new();
-        for variable in &method.given {
-            let ty = &self.parts.model.variable(*variable).ty;
-            if ty.dims.iter().any(|dim| matches!(dim, Dim::Extent(_))) {
-                let name = format_ident!("x{}", tokens.len());
-                arguments.push(quote!(&#name));
-                tokens.push(name);
-            } else {
-                arguments.push(self.argument(*variable)?);
-            }
-        }
-        for one in &method.borrowed {
-            arguments.push(self.field_by_reference(one.scope, &one.field));
-        }
-        let list = self.list(scope, block.result.span)?;
-        let inputs = method.given.iter().copied().filter(|variable| {
-            self.parts.model.variable(*variable).ty.dims.iter().any(|dim| matches!(dim, Dim::Extent(_)))
-        });
-        let inputs: Vec<VariableId> = inputs.collect();
-        Ok((inputs, quote!(|expert, [#(#tokens),*]| #list[expert].#call(#(#arguments),*))))
-    }
 }
 
 /// Whether one activation of `gate` times `up` is what reads both.
@@ -604,13 +397,4 @@ pub(super) fn gate_of(value: &Value) -> Option<(VariableId, VariableId)> {
             _ => None,
         }
     })
-}
-
-fn span_of(statement: &Statement) -> transship_grammar::Span {
-    match statement {
-        Statement::Let { value, .. } | Statement::Split { value, .. } | Statement::TopK { value, .. } => {
-            value.span
-        }
-        Statement::For { span, .. } => *span,
-    }
 }

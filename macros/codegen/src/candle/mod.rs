@@ -1,8 +1,12 @@
 //! Candle modules from the `model` blocks of a mapping: a struct for each scope of parameters, how it is loaded, and
 //! its forward pass.
 
+mod arithmetic;
 mod block;
+mod calls;
+mod choice;
 mod docs;
+mod heads;
 mod load;
 mod operation;
 mod parts;

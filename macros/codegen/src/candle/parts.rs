@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
-use transship_grammar::model::{
-    Dim, Model, ParameterId, Scalar, ScopeId, Statement, Value, ValueKind, VariableId,
-};
+use transship_grammar::model::{Dim, Model, ParameterId, ScopeId, Statement, Value, ValueKind, VariableId};
 use transship_grammar::{KernelOrder, Mapping};
 
 use super::scalar;
@@ -217,18 +215,6 @@ impl<'m> Parts<'m> {
     pub(super) fn size_tokens(&self, dims: &[Dim], at: &Value) -> Emit<TokenStream> {
         scalar::size_of(self.mapping, dims)
             .ok_or_else(|| Unsupported::of(at, "a size that comes with each call would be kept in the model"))
-    }
-
-    /// A number, in place where it is a literal, else a field.
-    pub(super) fn number(&mut self, scope: ScopeId, name: &str, scalar: &Scalar) -> TokenStream {
-        let init = scalar::number(self.mapping, scalar);
-        if matches!(scalar, Scalar::Number(_)) {
-            return init;
-        }
-        let docs = format!("`{name}`.");
-        let field =
-            self.member(scope, &format!("number {init}"), name, &docs, || (quote!(f64), init.clone()));
-        quote!(self.#field)
     }
 
     /// Where a parameter without a module is kept: by its scope's name where it is all that the scope has.

@@ -27,6 +27,8 @@ enum Kind {
     Owned,
     /// A variable that is a reference to one.
     Reference,
+    /// A block that gives one.
+    Block,
     /// A call that can fail, without its `?`.
     Call,
 }
@@ -40,20 +42,28 @@ impl Emitted {
         Emitted { tokens: quote!(#ident), kind: Kind::Reference, form: Form::Flat }
     }
 
+    pub(super) fn block(tokens: TokenStream) -> Emitted {
+        Emitted { tokens, kind: Kind::Block, form: Form::Flat }
+    }
+
     pub(super) fn call(tokens: TokenStream, form: Form) -> Emitted {
         Emitted { tokens, kind: Kind::Call, form }
     }
 
-    /// Whether it is a call on the result of another one.
+    /// Whether it is a call on the result of another one, or a block.
     pub(super) fn is_nested(&self) -> bool {
-        self.kind == Kind::Call && has_question_mark(&self.tokens)
+        match self.kind {
+            Kind::Owned | Kind::Reference => false,
+            Kind::Block => true,
+            Kind::Call => has_question_mark(&self.tokens),
+        }
     }
 
     /// As an argument of type `&Tensor`.
     pub(super) fn by_reference(&self) -> TokenStream {
         let tokens = &self.tokens;
         match self.kind {
-            Kind::Owned => quote!(&#tokens),
+            Kind::Owned | Kind::Block => quote!(&#tokens),
             Kind::Reference => quote!(#tokens),
             Kind::Call => quote!(&#tokens?),
         }
@@ -63,7 +73,7 @@ impl Emitted {
     pub(super) fn receiver(&self) -> TokenStream {
         let tokens = &self.tokens;
         match self.kind {
-            Kind::Owned | Kind::Reference => quote!(#tokens),
+            Kind::Owned | Kind::Reference | Kind::Block => quote!(#tokens),
             Kind::Call => quote!(#tokens?),
         }
     }
@@ -73,7 +83,7 @@ impl Emitted {
         let tokens = &self.tokens;
         match self.kind {
             Kind::Owned => quote!(&#tokens),
-            Kind::Reference => quote!(#tokens),
+            Kind::Reference | Kind::Block => quote!(#tokens),
             Kind::Call => quote!(#tokens?),
         }
     }
@@ -83,6 +93,7 @@ impl Emitted {
         let tokens = &self.tokens;
         match self.kind {
             Kind::Owned | Kind::Reference => quote!(#tokens.clone()),
+            Kind::Block => quote!(#tokens),
             Kind::Call => quote!(#tokens?),
         }
     }
@@ -91,7 +102,7 @@ impl Emitted {
     pub(super) fn into_result(self) -> TokenStream {
         let tokens = &self.tokens;
         match self.kind {
-            Kind::Owned => quote!(Ok(#tokens)),
+            Kind::Owned | Kind::Block => quote!(Ok(#tokens)),
             Kind::Reference => quote!(Ok(#tokens.clone())),
             Kind::Call => quote!(#tokens),
         }

@@ -79,11 +79,8 @@ pub(super) fn number(mapping: &Mapping, scalar: &Scalar) -> TokenStream {
             quote!(at.coordinate(#name)?)
         }
         Scalar::Sqrt(inner) => {
-            let inner_tokens = number(mapping, inner);
-            match &**inner {
-                Scalar::Number(_) | Scalar::Index(_) | Scalar::Sqrt(_) => quote!(#inner_tokens.sqrt()),
-                _ => quote!((#inner_tokens).sqrt()),
-            }
+            let inner = number(mapping, inner);
+            quote!(f64::sqrt(#inner))
         }
         Scalar::Binary(op, left, right) => {
             let operand = |scalar: &Scalar| {
