@@ -11,6 +11,7 @@ mod drifted;
 mod expand;
 mod imports;
 mod mappings;
+mod models;
 mod oracle;
 mod port;
 mod port_inputs;

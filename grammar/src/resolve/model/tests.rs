@@ -186,3 +186,68 @@ fn loops_hand_on_what_they_bind_again() {
     assert_eq!(model.variable(x.start).ty, model.variable(x.end).ty);
     assert!(model.scopes.iter().enumerate().all(|(at, s)| s.parent.is_none_or(|p| p.index() < at)));
 }
+
+/// A mapping of a few rules and one model.
+fn small(rules: &str, model: &str) -> Mapping {
+    let text = format!(
+        "mapping m : a <=> b\n\nconfig {{\n    hidden = args.hidden <=> n_embd\n    heads = args.heads <=> n_head\n    \
+         vocab = args.vocab <=> vocab_size\n    era: int = args.era <=> era else 0\n    tied: bool = args.tied <=> tied \
+         else false\n    hidden = heads * head_dim\n}}\n\nmodule linear(out, in) : linear {{ weight [out in] }}\nmodule \
+         conv1d(out, in) : linear {{ weight [in out] }}\n\nwte [vocab hidden] <=> wte [vocab hidden]\n{rules}\n\n{model}\n"
+    );
+    match check(&Source::new("small", &text)) {
+        Ok((mapping, _)) => mapping,
+        Err(said) => panic!("{}", render(&said, Style::Full { colour: false })),
+    }
+}
+
+#[test]
+fn a_square_weight_is_told_apart_by_its_roles() {
+    let mapping = small(
+        "x : conv1d(hidden, hidden) <=> y : linear(hidden, hidden)",
+        "model m over a (tokens [batch seq] in vocab) -> y [batch seq hidden] { x(wte[tokens]) }",
+    );
+    let weight = mapping.models[0].parameters.iter().find(|p| p.module.is_some()).expect("x has a weight");
+    let roles = |layout: &crate::Layout| -> Vec<Option<String>> {
+        layout.axes().iter().map(|axis| axis.role.clone()).collect()
+    };
+    assert_eq!(roles(&weight.layout), [Some("out".to_owned()), Some("in".to_owned())]);
+    let stored = &mapping.rules[weight.sources[0].rule].sides[0][0].stored[0].layouts[0].1;
+    assert_eq!(roles(stored), [Some("in".to_owned()), Some("out".to_owned())]);
+}
+
+#[test]
+fn sums_inside_sums_come_out_in_the_order_they_are_written() {
+    let layout = "(heads (a | b: (c | d)) (e | f) head_dim)";
+    let mapping = small(
+        &format!("x : linear({layout}, hidden) <=> y : linear({layout}, hidden)"),
+        "model m over a (tokens [batch seq] in vocab) -> y [batch seq heads head_dim] {
+            let (a, b) = x(wte[tokens])
+            let (c, d) = b
+            let (e, f) = a
+            let (e: g, f: h) = c + d
+            e + f + g + h
+        }",
+    );
+    let model = &mapping.models[0];
+    let x = model.parameters.iter().find(|p| p.module.is_some()).expect("x has a weight");
+    assert_eq!(
+        mapping.display_layout(&x.layout),
+        "[(a: (e: heads head_dim | f: heads head_dim) \
+         | b: (c: (e: heads head_dim | f: heads head_dim) | d: (e: heads head_dim | f: heads head_dim))) hidden]"
+    );
+}
+
+#[test]
+fn a_parameter_that_some_branch_always_gives_is_there() {
+    let mapping = small(
+        "when tied { match era { 0 => { w [hidden] <=> w0 [hidden] } _ => { w [hidden] <=> w1 [hidden] } } }\n\
+         else { w [hidden] <=> w2 [hidden] }",
+        "model m over a (tokens [batch seq] in vocab) -> y [batch seq hidden] { wte[tokens] * w }",
+    );
+    let w = mapping.models[0].parameters.iter().find(|p| p.name == "w").expect("w is used");
+    assert_eq!(w.sources.len(), 3);
+    for (i, a) in w.sources.iter().enumerate() {
+        assert!(w.sources[..i].iter().all(|b| a.guard.excludes(&b.guard)));
+    }
+}

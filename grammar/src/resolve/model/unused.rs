@@ -41,30 +41,29 @@ impl<'a> Forward<'_, 'a> {
         if self.resolver.diagnostics.has_errors() {
             return;
         }
-        let mut told: Vec<usize> = Vec::new();
+        let mut told: Vec<Span> = Vec::new();
         let side = self.resolver.mapping.side(self.model.side).name.clone();
         for (place, out) in self.catalogue.parameters.iter().zip(out) {
-            if out || place.used.is_some() || !place.given {
+            // What one line gives, such as a whole module, is told of once.
+            if out || place.used.is_some() || !place.given || told.contains(&place.span) {
                 continue;
             }
-            // A module is left out as a whole, and told of once.
-            if let Some(module) = place.module {
-                if told.contains(&module) {
-                    continue;
-                }
-                told.push(module);
-            }
-            let module = place.module.and(place.origin.as_ref());
+            told.push(place.span);
+            let whole = |module: &usize| {
+                let mut all = self.catalogue.modules[*module].parameters.iter();
+                all.all(|p| self.catalogue.parameters[*p].used.is_none())
+            };
+            let module = place.module.filter(whole).and(place.origin.as_ref());
             let template = module.map_or(&place.template, |origin| &origin.path);
             let shown = self.resolver.mapping.display_template(template);
             self.resolver.error(
                 Diagnostic::error(
                     Code::UnusedParameter,
-                    self.model.span,
+                    place.span,
                     format!("the model does not use `{shown}`"),
-                    format!("a model over all parameters of `{side}`"),
+                    "given by this rule",
                 )
-                .with(place.span, "given by this rule")
+                .with(self.model.span, format!("a model over all parameters of `{side}`"))
                 .help(format!("use it, or say why not: `unused {shown} because \"…\"`")),
             );
         }

@@ -175,6 +175,9 @@ impl<'a> Forward<'_, 'a> {
                 );
             }
         }
+        if let Some(original) = self.tied_to(&path.below(rest)) {
+            return self.error(diagnostic.help(format!("it is a copy of `{original}`; use that")));
+        }
         let known = self.known_names(&prefix, &path);
         let other = self.other_name(&path.below(rest), &path).map(|name| dotted(&prefix, &name));
         self.error(
@@ -185,6 +188,15 @@ impl<'a> Forward<'_, 'a> {
                 None => diagnostic.help("bind it with `let` before, or name a config value"),
             },
         );
+    }
+
+    /// What a tie says that this, or a parameter right below it, is a copy of.
+    fn tied_to(&self, path: &Path) -> Option<String> {
+        let mapping = &self.resolver.mapping;
+        let ties = mapping.ties.iter().filter(|tie| tie.side == self.model.side);
+        let mut copies = ties.filter_map(|tie| Some((Path::of(&tie.alias)?, &tie.of)));
+        let is = |alias: &Path| alias == path || alias.parent() == *path;
+        copies.find(|(alias, _)| is(alias)).map(|(_, of)| mapping.display_template(of))
     }
 
     /// The first name of a parameter or module of which a later one is written.
