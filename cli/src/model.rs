@@ -5,7 +5,7 @@ use std::path::Path;
 use transship::engine::{Content, Convert, StridedCopy, TargetTensor};
 use transship::grammar::Mapping;
 use transship::mappings::load_model;
-use transship::nn::{DType, Device, LanguageModel, Place, Tensor};
+use transship::nn::{DType, Device, LanguageModel, Place, Tensor, message};
 use transship::output::{self, TensorSpec, plan_safetensors};
 use transship::port::PortError;
 use transship::{BindOptions, Binding, Checkpoint, Value};
@@ -125,7 +125,7 @@ pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: boo
     let values: Vec<f32> = logits
         .to_dtype(DType::F32)
         .and_then(|logits| logits.flatten_all()?.to_vec1())
-        .map_err(|error| cannot(&error))?;
+        .map_err(|error| cannot(&message(&error)))?;
     let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let ids: Vec<u8> = ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
     let seq = ids.len() / 8;

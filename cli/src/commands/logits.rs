@@ -1,6 +1,6 @@
 //! The part of `transship verify` that runs models.
 
-use transship::nn::{DType, Place, agreement};
+use transship::nn::{DType, Place, agreement, message};
 use transship::{BindOptions, Setting};
 
 use crate::args::Verify as Args;
@@ -39,8 +39,8 @@ pub(crate) fn compare(
         logits.push(logits_of(&mut model, ids)?);
     }
     let found = agreement(&logits[0], &logits[1], args.top_k.get());
-    let found =
-        found.map_err(|error| Failure::new(format_args!("the logits cannot be compared: {error}")))?;
+    let found = found
+        .map_err(|error| Failure::new(format_args!("the logits cannot be compared: {}", message(&error))))?;
     let exact = computing.dtype == DType::F32;
     let limits = Limits {
         difference: args.max_difference.unwrap_or(if exact { 1e-4 } else { 2e-2 }),
@@ -71,7 +71,7 @@ fn random_tokens(seed: u64, count: usize, vocab: usize) -> Vec<u32> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         // The upper 32 bits as a fraction of the vocabulary.
         let upper = (z ^ (z >> 31)) >> 32;
-        (upper * u64::from(vocab) >> 32) as u32
+        ((upper * u64::from(vocab)) >> 32) as u32
     };
     (0..count).map(|_| token()).collect()
 }

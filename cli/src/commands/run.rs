@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use tokenizers::Tokenizer;
-use transship::nn::{CausalLm, LanguageModel, Place, Sampling, Tensor, Until, generate};
+use transship::nn::{CausalLm, LanguageModel, Place, Sampling, Tensor, Until, generate, message};
 use transship::{BaseConfig, BindOptions, Binding};
 
 use crate::args::{Format, Run as Args};
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
 /// Logits `[1 seq vocab]`.
 pub(crate) fn logits_of(model: &mut LanguageModel, ids: &[u32]) -> Result<Tensor, Failure> {
     let logits = Tensor::new(ids, model.device()).and_then(|ids| model.logits(&ids.unsqueeze(0)?));
-    logits.map_err(|error| Failure::new(format_args!("the model cannot compute logits: {error}")))
+    logits.map_err(|error| Failure::new(format_args!("the model cannot compute logits: {}", message(&error))))
 }
 
 /// Generates, and writes what comes: text where there is a tokenizer, tokens otherwise.
@@ -120,8 +120,9 @@ pub(crate) fn continue_prompt(
     if let Some(failure) = trouble {
         return Err(failure);
     }
-    let tokens = tokens
-        .map_err(|error| Failure::new(format_args!("the model cannot continue the prompt: {error}")))?;
+    let tokens = tokens.map_err(|error| {
+        Failure::new(format_args!("the model cannot continue the prompt: {}", message(&error)))
+    })?;
     write_result(args, &until, tokenizer, prompt, &tokens, streams)?;
     if !args.quiet && !tokens.is_empty() {
         let seconds = start.elapsed().as_secs_f64();

@@ -190,3 +190,83 @@ fn shown(dtype: DType, bytes: &[u8], other: &[u8]) -> String {
     let bits: String = bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect();
     format!("{own} (bits {bits})")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Differences, Tolerance, differences};
+    use crate::DType;
+    use crate::engine::{Content, Convert, PreparedTensor, StridedCopy, TargetTensor};
+
+    const EXACT: Tolerance = Tolerance { absolute: 0.0, relative: 0.0 };
+
+    fn compared(dtype: DType, left: &[u8], right: &[u8], tolerance: Tolerance) -> Differences {
+        let tensor = |source| TargetTensor {
+            name: String::new(),
+            dtype,
+            shape: vec![(left.len() / dtype.size()) as u64],
+            contents: vec![Content::Copy {
+                copy: StridedCopy::run(left.len() / dtype.size()),
+                source,
+                convert: Convert::bits(dtype),
+            }],
+        };
+        let prepared = |source| PreparedTensor::new(&tensor(source)).expect("it is whole");
+        differences(dtype, [&prepared(left), &prepared(right)], tolerance, &|_| ()).expect("of one shape")
+    }
+
+    fn floats(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn the_first_difference_is_found_behind_many_windows() {
+        let left = vec![7u8; 3 << 20];
+        let mut right = left.clone();
+        right[(2 << 20) + 12] = 9;
+        right[(2 << 20) + 44] = 1;
+        let found = compared(DType::I32, &left, &right, Tolerance { absolute: 1e9, relative: 1.0 });
+        assert_eq!((found.count, found.first), (2, Some((2 << 18) + 3)), "integers have no tolerance");
+        assert_eq!(found.values, Some(["117901063".to_owned(), "117901065".to_owned()]));
+        assert_eq!(compared(DType::I32, &left, &left, EXACT), Differences::default());
+    }
+
+    #[test]
+    fn tolerances_are_of_values_and_exactness_is_of_bits() {
+        let [left, right] = [floats(&[0.0, 1.0, 100.0, -2.0]), floats(&[-0.0, 1.5, 101.0, -2.0])];
+        let within =
+            |absolute, relative| compared(DType::F32, &left, &right, Tolerance { absolute, relative });
+        let exact = within(0.0, 0.0);
+        assert_eq!((exact.count, exact.first, exact.largest), (3, Some(0), 1.0));
+        assert_eq!(exact.values, Some(["0.0".to_owned(), "-0.0".to_owned()]));
+        assert_eq!((within(0.4, 0.0).count, within(0.4, 0.0).first), (2, Some(1)));
+        assert_eq!((within(0.0, 0.01).count, within(0.0, 0.01).first), (1, Some(1)));
+        assert_eq!((within(0.5, 0.01).count, within(1.0, 0.0).count), (0, 0));
+    }
+
+    #[test]
+    fn what_is_no_number_equals_its_like_alone() {
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        let other_nan = f32::from_bits(nan.to_bits() | 1);
+        let wide = Tolerance { absolute: 1.0, relative: 1.0 };
+        let one = |a: f32, b: f32, tolerance| compared(DType::F32, &floats(&[a]), &floats(&[b]), tolerance);
+        assert_eq!(one(nan, other_nan, wide).count, 0);
+        let bits = one(nan, other_nan, EXACT);
+        assert_eq!((bits.count, bits.largest), (1, 0.0));
+        assert_eq!(bits.values, Some(["NaN (bits 7fc00000)".to_owned(), "NaN (bits 7fc00001)".to_owned()]));
+        for (a, b) in [(nan, 1.0), (1.0, nan), (inf, 1.0), (1.0, inf), (inf, -inf)] {
+            let found = one(a, b, wide);
+            assert_eq!((found.count, found.largest), (1, f64::INFINITY), "{a} and {b}");
+        }
+        assert_eq!(one(inf, inf, EXACT).count, 0);
+    }
+
+    #[test]
+    fn negative_integers_and_narrow_floats_are_shown_as_such() {
+        let shown = |dtype, left: &[u8], right: &[u8]| compared(dtype, left, right, EXACT).values;
+        assert_eq!(shown(DType::I8, &[0xff], &[2]), Some(["-1".to_owned(), "2".to_owned()]));
+        assert_eq!(shown(DType::U8, &[0xff], &[2]), Some(["255".to_owned(), "2".to_owned()]));
+        assert_eq!(shown(DType::BF16, &[0x80, 0x3f], &[0, 0x40]), Some(["1.0".to_owned(), "2.0".to_owned()]));
+        let [one, two] = [1e300f64, -1e-300].map(f64::to_le_bytes);
+        assert_eq!(shown(DType::F64, &one, &two), Some(["1e300".to_owned(), "-1e-300".to_owned()]));
+    }
+}

@@ -94,9 +94,10 @@ fn order(logits: &[f32]) -> Vec<usize> {
 
 fn divergence(p: &[f32], q: &[f32]) -> f64 {
     let (p, q) = (log_softmax(p), log_softmax(q));
-    let parts = p.iter().zip(&q).filter(|(p, _)| **p > f64::NEG_INFINITY);
-    // Rounding may put a sum of nearly nothing below 0.
-    parts.map(|(p, q)| p.exp() * (p - q)).sum::<f64>().max(0.0)
+    let parts = p.iter().zip(&q).filter(|(p, _)| **p != f64::NEG_INFINITY);
+    let sum: f64 = parts.map(|(p, q)| p.exp() * (p - q)).sum();
+    // Rounding may put a sum of nearly nothing below 0; what is no number is no small one.
+    if sum.is_nan() { f64::INFINITY } else { sum.max(0.0) }
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {

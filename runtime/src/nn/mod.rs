@@ -41,3 +41,12 @@ pub use weights::{RotaryOptions, Weights, load};
 
 /// What operations give: an error of candle, unless said otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an error of candle says, without the backtrace that it holds where the environment asks for backtraces.
+#[must_use]
+pub fn message(error: &Error) -> String {
+    match error {
+        Error::WithBacktrace { inner, .. } => message(inner),
+        error => error.to_string(),
+    }
+}

@@ -78,7 +78,8 @@ impl Place {
     /// # Errors
     /// Where this build has no code for it, or it is not there. [`Place::Auto`] is always something.
     pub fn open(self) -> Result<Device, PlaceError> {
-        let absent = |error: &candle_core::Error| PlaceError::Absent { place: self, what: first_line(error) };
+        let absent =
+            |error: &candle_core::Error| PlaceError::Absent { place: self, what: super::message(error) };
         match self {
             Place::Cpu => Ok(Device::Cpu),
             Place::Auto => {
@@ -96,11 +97,6 @@ impl Place {
             Place::Metal => Device::new_metal(0).map_err(|error| absent(&error)),
         }
     }
-}
-
-/// The message of an error without the backtrace that candle may add.
-fn first_line(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

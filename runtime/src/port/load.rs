@@ -65,7 +65,7 @@ pub enum PortError {
     NoModel(String),
     /// Tensors that candle or the device refuses.
     #[cfg(feature = "candle")]
-    #[error(transparent)]
+    #[error("{}", crate::nn::message(.0))]
     Candle(Box<candle_core::Error>),
     /// A model that could not be written.
     #[error(transparent)]

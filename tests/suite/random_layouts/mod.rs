@@ -15,7 +15,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use safetensors::tensor::{Dtype, TensorView};
 use transship::grammar::{Diagnostics, Mapping, SideId, Source, Style, check, render};
-use transship::{BindOptions, Binding, Checkpoint, Plan, PlanOptions, output};
+use transship::{
+    BindOptions, Binding, Checkpoint, Plan, PlanOptions, Verification, Verify, VerifyOptions, output,
+};
 
 use crate::oracle::{Tensors, read_tensors};
 use arrange::Case;
@@ -107,6 +109,63 @@ fn difference(expected: &Tensors, got: &Tensors) -> Option<String> {
     got.keys().find(|name| !expected.contains_key(*name)).map(|name| format!("{name} is too much"))
 }
 
+fn verified(mapping: &Mapping, files: [&Path; 2], sides: [SideId; 2]) -> Result<Verification, String> {
+    let open = |path: &Path| Checkpoint::open(path).map_err(|e| e.to_string());
+    let (one, other) = (open(files[0])?, open(files[1])?);
+    let options = VerifyOptions { threads: 1, ..VerifyOptions::default() };
+    let verify = Verify::new(mapping, [&one, &other], sides, &options).map_err(|d| plain(&d))?;
+    Ok(verify.run(&|_| ()))
+}
+
+/// A conversion is found to be one, and an element that is changed is found at its coordinates.
+fn check_verified(
+    mapping: &Mapping,
+    case: &Case,
+    element: Element,
+    [left, right]: [&Path; 2],
+    converted: &Tensors,
+) -> Result<(), String> {
+    let (l, r) = (SideId::Left, SideId::Right);
+    for (files, sides) in [([left, right], [l, r]), ([right, left], [r, l]), ([right, right], [r, r])] {
+        let found = verified(mapping, files, sides)?;
+        if !found.holds() {
+            return Err(format!("what is the same is not found to be: {found:?}"));
+        }
+    }
+    let names =
+        || case.sides[1].entries.iter().flat_map(|entry| entry.names().into_iter().map(move |n| (entry, n)));
+    let elements: u64 = names().map(|(entry, _)| entry.elements()).sum();
+    let mut at = elements / 2;
+    for (entry, (name, fixed)) in names() {
+        if at >= entry.elements() {
+            at -= entry.elements();
+            continue;
+        }
+        let mut changed = converted.clone();
+        let byte = usize::try_from(at).expect("small") * element.size;
+        changed.get_mut(&name).expect("it was written").2[byte] ^= 1;
+        let directory = right.with_file_name("changed");
+        std::fs::create_dir(&directory).expect("a directory");
+        write(&directory, &changed, element, &case.config(1));
+        let found = verified(mapping, [left, &directory], [l, r])?;
+        let told = format!("element {at} of {name} is changed: {found:?}");
+        return match (entry.coordinate(at, &fixed), found.differences.as_slice()) {
+            (None, []) if found.holds() => Ok(()),
+            (Some(coordinate), [one]) if one.count == 1 && one.name == name => {
+                let place = &one.first.as_ref().expect("it differs somewhere").place;
+                let said = |(axis, at): (&String, &String)| {
+                    let own = axis.rsplit(':').next().unwrap_or_default();
+                    let words = [format!("{axis} {at}"), format!("{own} {at}"), at.clone()];
+                    place.iter().any(|word| words.contains(word))
+                };
+                if coordinate.iter().all(said) { Ok(()) } else { Err(format!("{told}, not {coordinate:?}")) }
+            }
+            _ => Err(told),
+        };
+    }
+    Ok(())
+}
+
 fn check_case(case: &Case, element: Element) -> Result<(), String> {
     let text = case.text();
     let failed = |what: String| format!("{text}\nsizes {}\n{what}", case.config(0));
@@ -122,6 +181,7 @@ fn check_case(case: &Case, element: Element) -> Result<(), String> {
     if let Some(difference) = difference(&expected, &got) {
         return Err(failed(format!("to the right: {difference}")));
     }
+    check_verified(&mapping, case, element, [&left, &right], &got).map_err(&failed)?;
 
     let expected = stored(&case.sides[0].without_padding(), &mut numbers, element);
     let got = convert(&mapping, SideId::Right, &right, &back).map_err(&failed)?;
