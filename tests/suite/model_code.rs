@@ -218,7 +218,7 @@ fn what_no_arm_needs_is_not_asked_for() {
     assert!(load(&settings()).is_ok());
     let mut options = settings();
     options.settings.push(Setting { name: "turned".to_owned(), value: "true".to_owned() });
-    let error = load(&options).err().expect("the base of the angles is not known").to_string();
+    let error = load(&options).expect_err("the base of the angles is not known").to_string();
     assert!(error.contains("`theta`"), "{error}");
     options.settings.push(Setting { name: "theta".to_owned(), value: "100.0".to_owned() });
     assert!(load(&options).is_ok());
@@ -233,6 +233,6 @@ fn parameters_that_are_missing_are_told() {
         });
     let checkpoint = Checkpoint::in_memory("odd", arrays.collect()).expect("a checkpoint");
     let model = odd::odd::model::Odd::load(&checkpoint, &settings(), &Device::Cpu, DType::F32);
-    let error = model.err().expect("it is incomplete").to_string();
+    let error = model.expect_err("it is incomplete").to_string();
     assert!(error.contains("h.1.gain"), "{error}");
 }

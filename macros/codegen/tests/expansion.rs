@@ -88,7 +88,8 @@ model m over a (tokens [batch seq] in vocab, mask [batch seq]) -> y [batch seq h
     attention(x, x, x, causal, mask: mask)
 }
 ";
-    let told = expand_mapping(&Source::new("m.mapping", text), "M").expect_err("no kernel does it");
+    let told = expand_mapping(&transship_grammar::Source::new("m.mapping", text), "M")
+        .expect_err("no kernel does it");
     let told = transship_grammar::render(&told, transship_grammar::Style::Full { colour: false });
     insta::assert_snapshot!(told);
 }

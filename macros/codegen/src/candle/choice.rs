@@ -92,7 +92,7 @@ impl<'m> Body<'_, 'm> {
             self.read(variable);
         }
         let x = self.flat_value(input)?;
-        self.product(value, weight, contracted, input, x, &quote!(self.#field)).map(Some)
+        self.product(value, weight, contracted, input, &x, &quote!(self.#field)).map(Some)
     }
 
     /// `if config.tied { … } else { … }`, where that is all that is decided.

@@ -241,7 +241,7 @@ impl<'m> Body<'_, 'm> {
         let layer = self.linear_layer(weight, contracted, bias, wanted);
         let x = self.flat_value(input)?;
         let field = self.layer(&layer);
-        let product = self.product(value, weight, contracted, input, x, &field)?;
+        let product = self.product(value, weight, contracted, input, &x, &field)?;
         match (bias, module) {
             (Some(bias), None) => {
                 let bias = self.parameter(bias).by_reference();
@@ -259,7 +259,7 @@ impl<'m> Body<'_, 'm> {
         weight: ParameterId,
         contracted: usize,
         input: &Value,
-        x: Emitted,
+        x: &Emitted,
         field: &TokenStream,
     ) -> Emit<Emitted> {
         let layout = &self.parts.model.parameter(weight).layout;
@@ -363,7 +363,7 @@ impl<'m> Body<'_, 'm> {
             let dim = Literal::usize_unsuffixed(dim);
             return Ok(Emitted::call(quote!(nn::softmax_along(#x, #dim)), Form::Flat));
         }
-        let apart = self.apart(x, dim - extents, own, input)?;
+        let apart = self.apart(&x, dim - extents, own, input)?;
         let along = Literal::usize_unsuffixed(extents + 1);
         Ok(Emitted::call(quote!(nn::join_last(&nn::softmax_along(&#apart, #along)?, 3)), Form::Flat))
     }
@@ -371,7 +371,7 @@ impl<'m> Body<'_, 'm> {
     /// The last dimension as three: what is before an axis, the axis, what is after it.
     pub(super) fn apart(
         &mut self,
-        x: TokenStream,
+        x: &TokenStream,
         at: usize,
         own: &[Dim],
         value: &Value,
@@ -400,7 +400,7 @@ impl<'m> Body<'_, 'm> {
                 Form::Flat,
             ));
         }
-        let apart = self.apart(x.by_reference(), dim - extents, own, input)?;
+        let apart = self.apart(&x.by_reference(), dim - extents, own, input)?;
         let reduced = call(apart, Literal::usize_unsuffixed(extents + 1));
         Ok(Emitted::call(quote!(nn::join_last(&#reduced?, 2)), Form::Flat))
     }
