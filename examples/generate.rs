@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release -p transship --features candle --example generate -- CHECKPOINT 1 2 3
 
+#![allow(clippy::print_stdout)] // What it is for.
+
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::Path;
