@@ -1,17 +1,21 @@
-//! GPT-2 of 345M random parameters from the layers that generated models call: prefill of 512 tokens, then decode of
-//! 64, against what reading the weights once a token allows.
+//! GPT-2 of 345M random parameters through the model that its mapping generates: load, prefill of 512 tokens, greedy
+//! decode of 64, against what reading the weights once a token allows.
 //!
-//!     RAYON_NUM_THREADS=2 cargo bench -p transship --features candle --bench decode
+//!     RAYON_NUM_THREADS=2 cargo bench -p transship --features candle --bench decode -- [DIRECTORY]
+//!
+//! Leaves the model in a directory that is given, for `decode.py` to run beside it in transformers on torch.
 
 #![allow(clippy::print_stdout)]
 
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rayon::prelude::*;
-use transship::nn::{
-    Activation, Attention, DType, Device, Embedding, LayerNorm, Linear, Result, Tensor, join_heads, last,
-    split_heads,
-};
+use transship::mappings::megatron_gpt2::model::Gpt2;
+use transship::nn::{DType, Device, Result, Tensor};
+use transship::{BindOptions, Checkpoint};
 
 const LAYERS: usize = 24;
 const HIDDEN: usize = 1024;
@@ -21,73 +25,38 @@ const POSITIONS: usize = 1024;
 const PROMPT: usize = 512;
 const TOKENS: usize = 64;
 
-struct Block {
-    ln_1: LayerNorm,
-    c_attn: Linear,
-    attention: Attention,
-    attn_proj: Linear,
-    ln_2: LayerNorm,
-    c_fc: Linear,
-    mlp_proj: Linear,
-}
-
-struct Model {
-    wte: Embedding,
-    wpe: Embedding,
-    blocks: Vec<Block>,
-    ln_f: LayerNorm,
-    head: Linear,
-}
-
-fn random(rows: usize, columns: usize) -> Result<Tensor> {
-    Tensor::randn(0f32, 0.02, (rows, columns), &Device::Cpu)
-}
-
-fn linear(inputs: usize, outputs: usize) -> Result<Linear> {
-    Linear::new(&random(inputs, outputs)?, Some(random(1, outputs)?.squeeze(0)?))
-}
-
-fn norm() -> Result<LayerNorm> {
-    let weight = Tensor::ones(HIDDEN, DType::F32, &Device::Cpu)?;
-    LayerNorm::new(weight, Some(random(1, HIDDEN)?.squeeze(0)?), 1e-5)
-}
-
-impl Model {
-    fn new() -> Result<Model> {
-        let block = |_| {
-            Ok(Block {
-                ln_1: norm()?,
-                c_attn: linear(HIDDEN, 3 * HIDDEN)?,
-                attention: Attention::new(1.0 / ((HIDDEN / HEADS) as f64).sqrt(), POSITIONS),
-                attn_proj: linear(HIDDEN, HIDDEN)?,
-                ln_2: norm()?,
-                c_fc: linear(HIDDEN, 4 * HIDDEN)?,
-                mlp_proj: linear(4 * HIDDEN, HIDDEN)?,
-            })
-        };
-        let wte = Embedding::new(&random(VOCAB, HIDDEN)?)?;
-        Ok(Model {
-            head: Linear::tied(wte.weight(), None)?,
-            wte,
-            wpe: Embedding::new(&random(POSITIONS, HIDDEN)?)?,
-            blocks: (0..LAYERS).map(block).collect::<Result<_>>()?,
-            ln_f: norm()?,
-        })
+/// Writes the model as Hugging Face has it.
+fn write_model(directory: &Path) -> std::result::Result<(), Box<dyn Error>> {
+    let random = |shape: &[usize]| Tensor::randn(0f32, 0.02, shape, &Device::Cpu);
+    let ones = |_: &[usize]| Tensor::ones(HIDDEN, DType::F32, &Device::Cpu);
+    let mut tensors: HashMap<String, Tensor> = HashMap::new();
+    let mut add = |name: String, tensor: Result<Tensor>| tensor.map(|t| tensors.insert(name, t));
+    add("transformer.wte.weight".to_owned(), random(&[VOCAB, HIDDEN]))?;
+    add("transformer.wpe.weight".to_owned(), random(&[POSITIONS, HIDDEN]))?;
+    let norms = (0..LAYERS).flat_map(|l| [format!("h.{l}.ln_1"), format!("h.{l}.ln_2")]);
+    for norm in norms.chain(["ln_f".to_owned()]) {
+        add(format!("transformer.{norm}.weight"), ones(&[HIDDEN]))?;
+        add(format!("transformer.{norm}.bias"), random(&[HIDDEN]))?;
     }
-
-    fn forward(&mut self, ids: &Tensor, offset: usize) -> Result<Tensor> {
-        let positions = self.wpe.positions(offset, ids.dim(1)?)?;
-        let mut x = self.wte.forward(ids)?.broadcast_add(&positions)?;
-        for block in &mut self.blocks {
-            let qkv = block.c_attn.forward(&block.ln_1.forward(&x)?)?;
-            let part = |at| split_heads(&qkv.narrow(2, at * HIDDEN, HIDDEN)?, HEADS);
-            let y = block.attention.forward(&part(0)?, &part(1)?, &part(2)?, offset)?;
-            x = (x + block.attn_proj.forward(&join_heads(&y)?)?)?;
-            let y = Activation::GeluTanh.forward(&block.c_fc.forward(&block.ln_2.forward(&x)?)?)?;
-            x = (x + block.mlp_proj.forward(&y)?)?;
+    for layer in 0..LAYERS {
+        for (name, inputs, outputs) in [
+            ("attn.c_attn", HIDDEN, 3 * HIDDEN),
+            ("attn.c_proj", HIDDEN, HIDDEN),
+            ("mlp.c_fc", HIDDEN, 4 * HIDDEN),
+            ("mlp.c_proj", 4 * HIDDEN, HIDDEN),
+        ] {
+            add(format!("transformer.h.{layer}.{name}.weight"), random(&[inputs, outputs]))?;
+            add(format!("transformer.h.{layer}.{name}.bias"), random(&[outputs]))?;
         }
-        self.head.forward(&self.ln_f.forward(&last(&x)?)?)
     }
+    let config = format!(
+        "{{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"], \"n_layer\": {LAYERS}, \"n_embd\": {HIDDEN}, \
+         \"n_head\": {HEADS}, \"n_positions\": {POSITIONS}, \"vocab_size\": {VOCAB}, \"activation_function\": \"gelu_new\"}}"
+    );
+    std::fs::create_dir_all(directory)?;
+    candle_core::safetensors::save(&tensors, directory.join("model.safetensors"))?;
+    std::fs::write(directory.join("config.json"), config)?;
+    Ok(())
 }
 
 /// Bytes per second at which all threads read memory side by side, in eight streams each.
@@ -122,22 +91,40 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (result, start.elapsed().as_secs_f64())
 }
 
-fn main() -> Result<()> {
+fn main() -> std::result::Result<(), Box<dyn Error>> {
     let threads = rayon::current_num_threads();
     let bandwidth = bandwidth();
     println!("{threads} threads, memory read at {:.1} GB/s", bandwidth / 1e9);
-    let mut model = Model::new()?;
+    let kept = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).map(PathBuf::from);
+    let temporary = tempfile::tempdir()?;
+    let directory = kept.unwrap_or_else(|| temporary.path().to_owned());
+    if !directory.join("config.json").exists() {
+        write_model(&directory)?;
+    }
+
+    let load = || -> std::result::Result<Gpt2, Box<dyn Error>> {
+        let checkpoint = Checkpoint::open(&directory)?;
+        Ok(Gpt2::load(&checkpoint, &BindOptions::default(), &Device::Cpu, DType::F32)?)
+    };
+    let (model, seconds) = timed(load);
+    let mut model = model?;
+    println!("load {seconds:.2} s");
+
     let weights = LAYERS * 12 * HIDDEN * HIDDEN + VOCAB * HIDDEN;
     let limit = bandwidth / (weights * 4) as f64;
     let prompt: Vec<u32> = (0..PROMPT).map(|i| (i * 97 % VOCAB) as u32).collect();
     let prompt = Tensor::new(prompt.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
+    let mut tokens = Vec::new();
     for round in 0..3 {
-        let (logits, prefill) = timed(|| model.forward(&prompt, 0));
+        model.clear_kv_cache();
+        tokens.clear();
+        let (logits, prefill) = timed(|| model.forward_last(&prompt, 0));
         let mut logits = logits?;
         let start = Instant::now();
         for token in 0..TOKENS {
             let next = logits.flatten_all()?.argmax(0)?.reshape((1, 1))?;
-            logits = model.forward(&next, PROMPT + token)?;
+            tokens.push(next.flatten_all()?.to_vec1::<u32>()?[0]);
+            logits = model.forward_last(&next, PROMPT + token)?;
         }
         let decode = TOKENS as f64 / start.elapsed().as_secs_f64();
         println!(
@@ -146,5 +133,7 @@ fn main() -> Result<()> {
             100.0 * decode / limit
         );
     }
+    let tokens: Vec<String> = tokens.iter().map(u32::to_string).collect();
+    println!("tokens {}", tokens.join(" "));
     Ok(())
 }
