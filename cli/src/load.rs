@@ -36,16 +36,24 @@ pub(crate) fn mapping_source(name: &str) -> Result<Source, Failure> {
     Ok(Source::load(&shown, &text, &mut find_import))
 }
 
+/// More bytes than any mapping has.
+const MAX_MAPPING: u64 = 16 << 20;
+
 /// What an `import` of the text `from` stands for.
 fn find_import(from: &str, target: Target<'_>) -> Result<Found, String> {
     match target {
         Target::Library(name) => library(name),
         Target::Path(path) => {
             let path = beside(from, path);
-            let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+            let told = |error: std::io::Error| match error.kind() {
                 ErrorKind::NotFound => format!("there is no file {path}"),
                 _ => format!("cannot read {path}: {error}"),
-            })?;
+            };
+            let metadata = std::fs::metadata(&path).map_err(told)?;
+            if !metadata.is_file() || metadata.len() > MAX_MAPPING {
+                return Err(format!("{path} is no mapping file: it must be a file of at most 16 MiB"));
+            }
+            let bytes = std::fs::read(&path).map_err(told)?;
             let text = utf8(bytes).map_err(|e| format!("cannot read {path}: {e}"))?;
             Ok((path, text))
         }

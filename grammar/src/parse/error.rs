@@ -1,6 +1,7 @@
 //! Syntax errors in the reader's terms.
 
 use pest::error::{ErrorVariant, InputLocation};
+use pest::iterators::Pairs;
 
 use super::{Rule, hint};
 use crate::code::Code;
@@ -19,6 +20,66 @@ pub(super) fn check_nesting(text: &str, limit: usize) -> Result<(), Box<Diagnost
             let place = Span::new(at, at + 1);
             let message = format!("brackets nest more than {limit} deep");
             return Err(Box::new(Diagnostic::error(Code::Syntax, place, message, "the innermost one")));
+        }
+    }
+    Ok(())
+}
+
+/// `else if` after `else if`, each inside the one before for the recursive parser.
+pub(super) fn check_alternatives(text: &str, limit: usize) -> Result<(), Box<Diagnostic>> {
+    let mut chains = vec![0usize];
+    for (at, byte) in brackets(text) {
+        match byte {
+            b'(' | b'[' | b'{' => chains.push(0),
+            _ => {
+                if chains.len() > 1 {
+                    chains.pop();
+                }
+                let Some(chain) = chains.last_mut() else { continue };
+                *chain = if begins_with_else(&text[at + 1..]) { *chain + 1 } else { 0 };
+                if *chain > limit {
+                    let place = Span::new(at, at + 1);
+                    let message = format!("more than {limit} alternatives follow one another");
+                    let label = "one too many after this";
+                    return Err(Box::new(
+                        Diagnostic::error(Code::Syntax, place, message, label).help("write a `match`"),
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn begins_with_else(text: &str) -> bool {
+    let mut text = text.trim_start();
+    while text.starts_with("//") {
+        text = text.find('\n').map_or("", |end| text[end..].trim_start());
+    }
+    text.starts_with("else")
+}
+
+/// Expressions of more terms than any mapping needs.
+pub(super) fn check_terms(pairs: Pairs<'_, Rule>, limit: usize) -> Result<(), Box<Diagnostic>> {
+    for pair in pairs.flatten() {
+        let chain = matches!(
+            pair.as_rule(),
+            Rule::or_expr
+                | Rule::and_expr
+                | Rule::sum
+                | Rule::product
+                | Rule::m_expr
+                | Rule::m_product
+                | Rule::m_postfix
+        );
+        // Operators stand between terms.
+        if chain && pair.clone().into_inner().count() > 2 * limit - 1 {
+            let at = pair.as_span();
+            let message = format!("this expression has more than {limit} terms");
+            let place = Span::new(at.start(), at.start() + 1);
+            return Err(Box::new(
+                Diagnostic::error(Code::Syntax, place, message, "begins here").help("name parts of it first"),
+            ));
         }
     }
     Ok(())

@@ -27,6 +27,10 @@ type Node<'a> = Pair<'a, Rule>;
 /// Nesting that no mapping needs; beyond it the parser's own recursion would be at risk.
 const MAX_NESTING: usize = 64;
 
+/// Terms of one expression, or alternatives of one `else if`, that no mapping needs; later passes go into each of them
+/// from the one before.
+const MAX_TERMS: usize = 256;
+
 /// Parses a whole mapping's or library's text; spans count from where it begins in its source.
 pub(crate) fn parse_part(part: &Part) -> Result<File, Box<Diagnostic>> {
     parse_text(&padded(part), part.start)
@@ -42,8 +46,10 @@ fn padded(part: &Part) -> String {
 /// Parses a text whose first `begin` bytes are blank.
 fn parse_text(text: &str, begin: usize) -> Result<File, Box<Diagnostic>> {
     error::check_nesting(text, MAX_NESTING)?;
+    error::check_alternatives(text, MAX_TERMS)?;
     let mut pairs =
         MappingParser::parse(Rule::file, text).map_err(|e| Box::new(error::syntax_error(text, begin, &e)))?;
+    error::check_terms(pairs.clone(), MAX_TERMS)?;
     let mut children = pairs.next().into_iter().flat_map(Pair::into_inner);
     let header = expect(children.next());
     let mut words = header.into_inner().filter(|p| p.as_rule() == Rule::ident).map(|p| ident(&p));

@@ -24,7 +24,7 @@ pub enum Mask<'a> {
 ///
 /// Several heads of queries may share one of keys and values (grouped-query attention, arXiv:2305.13245): query head
 /// `h` takes key head `h / (heads / kv_heads)`. Keys and values are never repeated for it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Attention {
     scale: f64,
     cache: KvCache,
@@ -55,7 +55,7 @@ impl Attention {
     }
 }
 
-/// `softmax(scale q kᵀ) v`, scores and softmax in f32.
+/// `softmax(scale q kᵀ) v`, the softmax in f32. Where a mask hides all positions nothing is attended to: zeros.
 ///
 /// `q [batch heads seq head_dim]`, `k` and `v [batch kv_heads positions head_dim]` to `[batch heads seq head_dim]`.
 ///
@@ -73,6 +73,12 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Mask<'_>)
     if matches!(mask, Mask::Causal) && seq > positions {
         bail!("{seq} queries cannot be the last of {positions} positions");
     }
+    // Products on CUDA want keys and values in one piece, or strided as a cache is; heads that were just split are neither.
+    let [k, v] = match mask {
+        Mask::Causal => [k.clone(), v.clone()],
+        Mask::Full(_) => [k.contiguous()?, v.contiguous()?],
+    };
+    let (k, v) = (&k, &v);
     #[cfg(feature = "flash-attn")]
     if let Some(result) = flash(q, k, v, scale, mask)? {
         return Ok(result);
@@ -123,10 +129,18 @@ fn softmax(scores: &Tensor, scale: f64, queries: usize, mask: Mask<'_>) -> Resul
         let apart = scores.reshape((batch, heads, rows / queries, queries, keys))?;
         scores = apart.broadcast_add(&hidden)?.reshape((batch, heads, rows, keys))?;
     }
-    candle_nn::ops::softmax_last_dim(&scores)
+    let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+    match mask {
+        // A row that is hidden whole is 0 / 0.
+        Mask::Full(Some(mask)) => {
+            let seen = seen(mask, weights.dims4()?)?;
+            seen.where_cond(&weights, &weights.zeros_like()?)
+        }
+        _ => Ok(weights),
+    }
 }
 
-/// Minus infinity where a key comes after its query, `[queries keys]`; made on the device.
+/// Minus infinity where a key comes after its query, `[queries keys]`.
 fn after(queries: usize, keys: usize, device: &Device) -> Result<Tensor> {
     let (first, last) = (index(keys - queries)?, index(keys)?);
     let rows = Tensor::arange(first, last, device)?.reshape((queries, 1))?.broadcast_as((queries, keys))?;
@@ -142,14 +156,17 @@ fn index(position: usize) -> Result<u32> {
 
 /// Scores with minus infinity where a mask `[batch positions]` is 0.
 fn masked(scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let (batch, heads, rows, keys) = scores.dims4()?;
+    let shape = scores.dims4()?;
+    seen(mask, shape)?.where_cond(scores, &Tensor::full(f32::NEG_INFINITY, shape, scores.device())?)
+}
+
+/// 1 where a mask `[batch positions]` is not 0, for scores of a shape.
+fn seen(mask: &Tensor, shape: (usize, usize, usize, usize)) -> Result<Tensor> {
+    let (batch, _, _, keys) = shape;
     if mask.dims() != [batch, keys] {
         bail!("a mask of {:?} is for other than {batch} x {keys} positions", mask.dims());
     }
-    let shape = (batch, heads, rows, keys);
-    let seen = mask.to_dtype(DType::U32)?.to_dtype(DType::U8)?.reshape((batch, 1, 1, keys))?;
-    let seen = seen.broadcast_as(shape)?.contiguous()?;
-    seen.where_cond(scores, &Tensor::full(f32::NEG_INFINITY, shape, scores.device())?)
+    mask.ne(&mask.zeros_like()?)?.reshape((batch, 1, 1, keys))?.broadcast_as(shape)?.contiguous()
 }
 
 /// FlashAttention, where the dtype and the device allow it.

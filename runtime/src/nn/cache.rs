@@ -6,7 +6,9 @@ use candle_core::{Result, Tensor, bail};
 const FIRST: usize = 256;
 
 /// The keys and values of one layer, `[batch kv_heads positions head_dim]` each, with room for those to come.
-#[derive(Clone, Debug)]
+///
+/// It is not cloned: tensors are written in place, and a clone would share them.
+#[derive(Debug)]
 pub struct KvCache {
     stored: Option<Stored>,
     /// Positions at most; tokens beyond are refused.

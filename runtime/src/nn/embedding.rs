@@ -1,6 +1,6 @@
 //! Rows of a table by token or position.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 
 /// A table `[rows hidden]`.
 #[derive(Clone, Debug)]
@@ -33,6 +33,14 @@ impl Embedding {
         shape.push(self.weight.dim(1)?);
         // u32 is the one type of index that every device takes.
         let flat = ids.to_dtype(DType::U32)?.flatten_all()?.contiguous()?;
+        // Kernels take the largest index for a row of zeros, and one beyond the table stops a CUDA device for good.
+        let rows = self.weight.dim(0)?;
+        if flat.elem_count() > 0 {
+            let largest = flat.max(0)?.to_scalar::<u32>()?;
+            if usize::try_from(largest).is_ok_and(|largest| largest >= rows) {
+                bail!("the table has {rows} rows, but row {largest} is asked for");
+            }
+        }
         self.weight.index_select(&flat, 0)?.reshape(shape)
     }
 
@@ -43,8 +51,27 @@ impl Embedding {
     pub fn positions(&self, offset: usize, length: usize) -> Result<Tensor> {
         let rows = self.weight.dim(0)?;
         if offset.checked_add(length).is_none_or(|end| end > rows) {
-            candle_core::bail!("the model has {rows} positions, but {length} tokens are to follow {offset}");
+            bail!("the model has {rows} positions, but {length} tokens are to follow {offset}");
         }
         self.weight.narrow(0, offset, length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Result, Tensor};
+
+    use super::Embedding;
+
+    #[test]
+    fn rows_are_those_of_the_ids_and_no_others() -> Result<()> {
+        let table = Embedding::new(&Tensor::new(&[[1f32, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::Cpu)?)?;
+        let rows = table.forward(&Tensor::new(&[[2u32, 0]], &Device::Cpu)?)?;
+        assert_eq!(rows.to_vec3::<f32>()?, [[[5.0, 6.0], [1.0, 2.0]]]);
+        for beyond in [Tensor::new(&[3u32], &Device::Cpu)?, Tensor::new(&[u32::MAX], &Device::Cpu)?] {
+            assert!(table.forward(&beyond).is_err(), "{beyond}");
+        }
+        assert!(table.forward(&Tensor::new(&[0i64, -1], &Device::Cpu)?).is_err());
+        Ok(())
     }
 }

@@ -77,10 +77,12 @@ impl Sampler {
         order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
         order.truncate(self.sampling.top_k.unwrap_or(usize::MAX));
         let largest = f64::from(logits[order[0]]);
+        if !largest.is_finite() {
+            bail!("no token can be chosen: the largest logit is {largest}");
+        }
         let mut parts: Vec<f64> = order
             .iter()
             .map(|at| ((f64::from(logits[*at]) - largest) / self.sampling.temperature).exp())
-            .map(|part| if part.is_nan() { 1.0 } else { part })
             .collect();
         if let Some(top_p) = self.sampling.top_p {
             let enough = top_p * parts.iter().sum::<f64>();
@@ -288,5 +290,9 @@ mod tests {
         }
         let mut sampler = Sampler::new(base()).expect("greedy");
         assert!(sampler.next(&[]).is_err() && sampler.next(&[1.0, f32::NAN]).is_err());
+        let mut sampler = Sampler::new(Sampling { temperature: 1.0, ..base() }).expect("at random");
+        for logits in [[f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
+            assert!(sampler.next(&logits).is_err(), "{logits:?}");
+        }
     }
 }

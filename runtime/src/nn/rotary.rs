@@ -99,13 +99,11 @@ impl Rotary {
         } else {
             table(&self.frequencies, offset..end, self.cos.device(), self.cos.dtype())?
         };
-        // A bf16 angle of a late position is off by more than the next pair's is apart.
-        let turned = x.narrow(D::Minus1, 0, dim)?.to_dtype(cos.dtype())?.contiguous()?;
+        let turned = x.narrow(D::Minus1, 0, dim)?.contiguous()?;
         let turned = match self.pairs {
             Pairs::Halves => candle_nn::rotary_emb::rope(&turned, &cos, &sin)?,
             Pairs::Interleaved => candle_nn::rotary_emb::rope_i(&turned, &cos, &sin)?,
         };
-        let turned = turned.to_dtype(x.dtype())?;
         if head_dim == dim {
             return Ok(turned);
         }

@@ -171,7 +171,8 @@ pub fn top_k(x: &Tensor, count: usize) -> Result<(Tensor, Tensor)> {
 /// # Errors
 /// Of candle.
 pub fn number(number: f64, device: &Device, dtype: DType) -> Result<Tensor> {
-    Tensor::full(number, (), device)?.to_dtype(dtype)
+    // Made on the processor: not every device has f64.
+    Tensor::new(number, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }
 
 /// A number that counts something.

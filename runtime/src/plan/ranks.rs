@@ -104,12 +104,13 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
         let several = self.binding.ranks.product(&index.ranks) > 1;
         let at = key.iter().find(|(axis, _)| *axis == index.axis).map_or(0, |(_, at)| *at);
         let (from, to) = self.binding.range(index.axis).unwrap_or((0, 0));
-        if !several || !(from..to).contains(&at) {
-            return Ok((0, index.ranks.iter().map(|rank| (*rank, 0)).collect()));
-        }
         let (mut start, mut len) = (0, to.saturating_sub(from));
-        if let Some(shares) = self.binding.ranks.shares_over(&index.ranks) {
+        let inside = (from..to).contains(&at);
+        if inside && let Some(shares) = self.binding.ranks.shares_over(&index.ranks) {
             return self.share_of(index, shares, at - from, len);
+        }
+        if !several || !inside {
+            return Ok((0, index.ranks.iter().map(|rank| (*rank, 0)).collect()));
         }
         let mut numbers = Vec::new();
         for rank in &index.ranks {

@@ -1,12 +1,13 @@
 //! Calls of `fn` blocks, unfolded where they stand.
 
+use super::call::OPERATIONS;
 use super::catalogue::Target;
 use super::word::Found;
 use super::{Binding, Forward};
 use crate::ast::{ModelDecl, ModelExpr, ModelExprKind, Operand as Given};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Statement, Value, ValueKind};
+use crate::model::{Activation, Statement, Value, ValueKind};
 use crate::source::Span;
 
 /// More calls than any model has.
@@ -76,7 +77,7 @@ impl<'a> Forward<'_, 'a> {
         self.check_result(&result, declared.as_ref(), &function.result).then_some(result)
     }
 
-    fn too_many_calls(&mut self, at: Span) {
+    pub(super) fn too_many_calls(&mut self, at: Span) {
         // Each call beyond the limit would say the same.
         if self.unfolded > MAX_CALLS + 1 {
             return;
@@ -124,6 +125,37 @@ impl<'a> Forward<'_, 'a> {
                 );
                 return None;
             }
+        }
+        let name = &function.name;
+        if OPERATIONS.iter().any(|o| o.name == name.text) || Activation::named(&name.text).is_some() {
+            self.error(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    name.span,
+                    format!("`{}` is an operation of the language", name.text),
+                    "declared as a function",
+                )
+                .help("call the function by another name"),
+            );
+            return None;
+        }
+        let arguments = function.arguments.iter().enumerate();
+        let twice = arguments.filter_map(|(at, argument)| {
+            let first = function.arguments[..at].iter().find(|a| a.name.text == argument.name.text)?;
+            Some((first, argument))
+        });
+        if let Some((first, second)) = twice.into_iter().next() {
+            self.error(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    second.name.span,
+                    format!("`{}` is declared twice", second.name.text),
+                    "declared again",
+                )
+                .with(first.name.span, "declared here")
+                .help("give each argument a name of its own"),
+            );
+            return None;
         }
         if let Some(optional) = function.arguments.iter().find(|a| a.optional) {
             self.error(

@@ -161,6 +161,8 @@ struct Forward<'r, 'a> {
     open_functions: Vec<&'a str>,
     /// How many calls of functions were unfolded.
     unfolded: usize,
+    /// How many values are open, each inside the one before.
+    depth: usize,
     /// The path of each scope of the model.
     scope_paths: Vec<Path>,
     modules: BTreeMap<usize, ModuleId>,
@@ -207,6 +209,7 @@ impl<'r, 'a> Forward<'r, 'a> {
             context: Guard::default(),
             open_functions: Vec::new(),
             unfolded: 0,
+            depth: 0,
             scope_paths: vec![Path::default()],
             modules: BTreeMap::new(),
             parameters: BTreeMap::new(),

@@ -10,13 +10,24 @@ use crate::diagnostic::Diagnostic;
 use crate::model::{Dim, Element, Part, Scalar, ScalarOp, Value, ValueKind};
 use crate::source::Span;
 
+/// Values inside one another, those of unfolded functions among them, that no model has; later passes are recursive.
+const MAX_VALUES: usize = 512;
+
 impl<'a> Forward<'_, 'a> {
     pub(super) fn value(&mut self, expr: &'a ModelExpr) -> Option<Value> {
+        if self.depth >= MAX_VALUES {
+            self.too_many_calls(expr.span);
+            return None;
+        }
+        self.depth += 1;
+        let value = self.value_of(expr);
+        self.depth -= 1;
+        value
+    }
+
+    fn value_of(&mut self, expr: &'a ModelExpr) -> Option<Value> {
         match &expr.kind {
-            ModelExprKind::Number(text) => {
-                let kind = ValueKind::Scalar(Scalar::Number(text.parse().ok()?));
-                Some(Value { kind, ty: numbers(Vec::new()), span: expr.span })
-            }
+            ModelExprKind::Number(text) => self.number(text, expr.span),
             ModelExprKind::Text(_) => {
                 self.wrong_operand(expr.span, "a text is no value", "a value is needed here", "name a value");
                 None
@@ -45,6 +56,17 @@ impl<'a> Forward<'_, 'a> {
             ModelExprKind::Sum(sum) => self.routed(sum, expr.span),
             ModelExprKind::Join(parts) => self.join(parts, expr.span),
         }
+    }
+
+    fn number(&mut self, text: &str, span: Span) -> Option<Value> {
+        let number: f64 = text.parse().expect("bug: a number of the grammar is none of Rust's");
+        if !number.is_finite() {
+            let message = format!("`{text}` is too large a number");
+            self.wrong_operand(span, &message, "not finite in 64 bits", "write a smaller one");
+            return None;
+        }
+        let kind = ValueKind::Scalar(Scalar::Number(number));
+        Some(Value { kind, ty: numbers(Vec::new()), span })
     }
 
     pub(super) fn wrong_operand(&mut self, span: Span, message: &str, label: &str, help: &str) {

@@ -80,7 +80,7 @@ pub(super) fn softmax(row: &mut [f32], scale: f32) {
         *x *= scale;
         largest = largest.max(*x);
     }
-    if largest == f32::NEG_INFINITY {
+    if largest == f32::NEG_INFINITY && row.iter().all(|x| *x == f32::NEG_INFINITY) {
         row.fill(0.0);
         return;
     }
@@ -137,6 +137,16 @@ mod tests {
         let scores = Tensor::new(&[[f32::NEG_INFINITY; 20]], &Device::Cpu)?;
         scores.inplace_op1(&CausalSoftmax { scale: 1.0, queries: 1, causal: false })?;
         assert_eq!(scores.to_vec2::<f32>()?, [[0.0; 20]]);
+        Ok(())
+    }
+
+    #[test]
+    fn rows_of_no_numbers_stay_so() -> Result<()> {
+        for row in [vec![f32::NAN; 20], [vec![f32::NEG_INFINITY; 19], vec![f32::NAN]].concat()] {
+            let scores = Tensor::from_vec(row, (1, 20), &Device::Cpu)?;
+            scores.inplace_op1(&CausalSoftmax { scale: 1.0, queries: 1, causal: false })?;
+            assert!(scores.to_vec2::<f32>()?[0].iter().any(|x| x.is_nan()));
+        }
         Ok(())
     }
 
