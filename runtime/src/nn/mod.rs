@@ -13,10 +13,10 @@ mod embedding;
 pub mod generate;
 mod language;
 mod linear;
-mod mlp;
 mod norm;
 mod place;
 mod rotary;
+mod routed;
 mod shapes;
 mod weights;
 
@@ -29,10 +29,10 @@ pub use embedding::Embedding;
 pub use generate::{Sampler, Sampling, Until, generate};
 pub use language::{CausalLm, LanguageModel, MaskedLm};
 pub use linear::Linear;
-pub use mlp::{Experts, GatedMlp, Routed, Router, Routing};
 pub use norm::{LayerNorm, RmsNorm};
 pub use place::{Place, PlaceError};
 pub use rotary::{Pairs, Rotary};
+pub use routed::Routed;
 pub use shapes::{
     absent, join_last, last, number, permute_heads, pick, positions, repeat_last, size, softmax,
     softmax_along, split, split_last, split_within, top_k,
