@@ -55,7 +55,10 @@ impl Attention {
     }
 }
 
-/// `softmax(scale q kᵀ) v`, the softmax in f32. Where a mask hides all positions nothing is attended to: zeros.
+/// `softmax(scale q kᵀ) v`, the softmax in f32.
+///
+/// Scores of several queries, and on other devices than the processor those of one, are products of matrices, which
+/// candle rounds to the dtype of `q`.
 ///
 /// `q [batch heads seq head_dim]`, `k` and `v [batch kv_heads positions head_dim]` to `[batch heads seq head_dim]`.
 ///
@@ -83,6 +86,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Mask<'_>)
     if let Some(result) = flash(q, k, v, scale, mask)? {
         return Ok(result);
     }
+    let (k, v) = (&regular(k)?, &regular(v)?);
     let group = heads / kv_heads;
     let on_cpu = matches!(q.device(), Device::Cpu);
     let unmasked = matches!(mask, Mask::Causal | Mask::Full(None));
@@ -111,19 +115,42 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Mask<'_>)
     }
 }
 
-/// The weights of scores `[batch kv_heads group*queries keys]`, in f32.
+/// Keys or values `[batch heads positions head_dim]` as the products of all devices take them: each head in one piece,
+/// heads equally far apart. Those of a cache are; heads that were split off a layer's output are not, and are copied.
+fn regular(x: &Tensor) -> Result<Tensor> {
+    let (batch, heads, positions, dim) = x.dims4()?;
+    let strides = x.stride();
+    let pieces = (dim == 1 || strides[3] == 1) && (positions == 1 || strides[2] == dim);
+    if pieces && (batch == 1 || strides[0] == heads * strides[1]) { Ok(x.clone()) } else { x.contiguous() }
+}
+
+/// The weights of scores `[batch kv_heads group*queries keys]`, in f32; on the processor scores in f32 are overwritten.
+/// Queries that see nothing weigh all by 0.
 fn softmax(scores: &Tensor, scale: f64, queries: usize, mask: Mask<'_>) -> Result<Tensor> {
     let mut scores = scores.to_dtype(DType::F32)?.contiguous()?;
+    if !matches!(scores.device(), Device::Cpu) {
+        return device_softmax(&scores, scale, queries, mask);
+    }
     if let Mask::Full(Some(mask)) = mask {
-        scores = masked(&scores, mask)?;
+        let never = Tensor::full(f32::NEG_INFINITY, scores.shape(), scores.device())?;
+        scores = seen(&scores, mask)?.where_cond(&scores, &never)?;
     }
     let causal = matches!(mask, Mask::Causal);
-    if matches!(scores.device(), Device::Cpu) {
-        scores.inplace_op1(&CausalSoftmax { scale: scale as f32, queries, causal })?;
-        return Ok(scores);
-    }
+    scores.inplace_op1(&CausalSoftmax { scale: scale as f32, queries, causal })?;
+    Ok(scores)
+}
+
+/// [`softmax`] by candle's operations, for scores in f32 in one piece.
+fn device_softmax(scores: &Tensor, scale: f64, queries: usize, mask: Mask<'_>) -> Result<Tensor> {
     let mut scores = (scores * scale)?;
-    if causal && queries > 1 {
+    if let Mask::Full(Some(mask)) = mask {
+        let seen = seen(&scores, mask)?;
+        // A finite number, as a row of minus infinities has no softmax.
+        let never = Tensor::full(f32::MIN, scores.shape(), scores.device())?;
+        let weights = candle_nn::ops::softmax_last_dim(&seen.where_cond(&scores, &never)?)?;
+        return seen.where_cond(&weights, &weights.zeros_like()?);
+    }
+    if matches!(mask, Mask::Causal) && queries > 1 {
         let (batch, heads, rows, keys) = scores.dims4()?;
         let hidden = after(queries, keys, scores.device())?;
         let apart = scores.reshape((batch, heads, rows / queries, queries, keys))?;
@@ -140,7 +167,8 @@ fn softmax(scores: &Tensor, scale: f64, queries: usize, mask: Mask<'_>) -> Resul
     }
 }
 
-/// Minus infinity where a key comes after its query, `[queries keys]`.
+/// Minus infinity where a key comes after its query, `[queries keys]`. Only two ranges
+/// are sent to the device.
 fn after(queries: usize, keys: usize, device: &Device) -> Result<Tensor> {
     let (first, last) = (index(keys - queries)?, index(keys)?);
     let rows = Tensor::arange(first, last, device)?.reshape((queries, 1))?.broadcast_as((queries, keys))?;
@@ -154,19 +182,14 @@ fn index(position: usize) -> Result<u32> {
     u32::try_from(position).map_err(|_| candle_core::Error::Msg(format!("{position} positions are too many")))
 }
 
-/// Scores with minus infinity where a mask `[batch positions]` is 0.
-fn masked(scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let shape = scores.dims4()?;
-    seen(mask, shape)?.where_cond(scores, &Tensor::full(f32::NEG_INFINITY, shape, scores.device())?)
-}
-
-/// 1 where a mask `[batch positions]` is not 0, for scores of a shape.
-fn seen(mask: &Tensor, shape: (usize, usize, usize, usize)) -> Result<Tensor> {
-    let (batch, _, _, keys) = shape;
+/// Which scores count, those where a mask `[batch positions]` is not 0: of u8 and of the scores' shape.
+fn seen(scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let (batch, heads, rows, keys) = scores.dims4()?;
     if mask.dims() != [batch, keys] {
         bail!("a mask of {:?} is for other than {batch} x {keys} positions", mask.dims());
     }
-    mask.ne(&mask.zeros_like()?)?.reshape((batch, 1, 1, keys))?.broadcast_as(shape)?.contiguous()
+    let shape = (batch, heads, rows, keys);
+    mask.ne(0u32)?.reshape((batch, 1, 1, keys))?.broadcast_as(shape)?.contiguous()
 }
 
 /// FlashAttention, where the dtype and the device allow it.
@@ -214,7 +237,10 @@ pub fn join_heads(x: &Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Device, Result, Tensor};
 
-    use super::{Attention, Mask, after, attention, join_heads, split_heads};
+    use super::{
+        Attention, Mask, after, attention, device_softmax, join_heads, regular, softmax, split_heads,
+    };
+    use crate::nn::KvCache;
 
     fn noise(shape: (usize, usize, usize, usize), seed: usize) -> Result<Tensor> {
         let count = shape.0 * shape.1 * shape.2 * shape.3;
@@ -315,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_attended_to_in_f32() -> Result<()> {
+    fn halves_are_attended_to() -> Result<()> {
         for dtype in [DType::BF16, DType::F16] {
             let half = |seed| noise((1, 4, 6, 8), seed)?.to_dtype(dtype);
             let (q, k, v) = (half(1)?, half(2)?, half(3)?);
@@ -333,6 +359,70 @@ mod tests {
                     assert!((a - e).abs() < 3e-2, "{dtype:?}: {a} for {e}");
                 }
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn keys_and_values_lie_as_all_devices_take_them() -> Result<()> {
+        for (batch, heads, seq, dim) in [(2, 3, 5, 4), (1, 3, 5, 4), (3, 3, 3, 3), (2, 3, 1, 4)] {
+            let x = noise((1, batch, seq, heads * dim), 1)?.squeeze(0)?;
+            let split = split_heads(&x, heads)?;
+            let piece = regular(&split)?;
+            let at = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
+            assert_eq!(at(&piece)?, at(&split)?);
+            // Positions, where there are several, follow each other; batches are as far apart as their heads make.
+            let strides = piece.stride();
+            assert!(strides[3] == 1 && (seq == 1 || strides[2] == dim), "{strides:?}");
+            assert!(batch == 1 || strides[0] == heads * strides[1], "{strides:?}");
+            let (cached, _) = KvCache::new(600).append(&split, &split, 0)?;
+            assert_eq!(regular(&cached)?.stride(), cached.stride(), "a cache is not copied");
+            assert_eq!(cached.stride(), [heads * 256 * dim, 256 * dim, dim, 1]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_query_sees_heads_that_were_split_off() -> Result<()> {
+        let (batch, heads, positions, dim) = (2, 3, 5, 4);
+        let split = |seed| split_heads(&noise((1, batch, positions, heads * dim), seed)?.squeeze(0)?, heads);
+        let (q, k, v) = (noise((batch, heads, 1, dim), 1)?, split(2)?, split(3)?);
+        let (flat_k, flat_v) = (k.contiguous()?, v.contiguous()?);
+        for mask in [Mask::Full(None), Mask::Causal] {
+            let one = attention(&q, &k, &v, 0.5, mask)?;
+            close(&one, &expected([&q, &flat_k, &flat_v], 0.5, |_, _, _| true)?)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn masks_are_of_any_type_and_may_hide_all() -> Result<()> {
+        let (q, k, v) = (noise((2, 2, 3, 6), 1)?, noise((2, 2, 5, 6), 2)?, noise((2, 2, 5, 6), 3)?);
+        let expected = expected([&q, &k, &v], 0.5, |_, _, p| !matches!(p, 2 | 4))?;
+        let first = expected.len() / 2;
+        let masks = [
+            Tensor::new(&[[0.5f32, 256.0, 0.0, -1.0, 0.0], [0.0; 5]], &Device::Cpu)?,
+            Tensor::new(&[[1u32, 256, 0, 1 << 31, 0], [0; 5]], &Device::Cpu)?,
+            Tensor::new(&[[1u8, 255, 0, 2, 0], [0; 5]], &Device::Cpu)?,
+            Tensor::new(&[[1i64, 256, 0, 1 << 32, 0], [0; 5]], &Device::Cpu)?,
+        ];
+        let scores = q.matmul(&k.t()?)?;
+        for mask in &masks {
+            let mask = Mask::Full(Some(mask));
+            let out = attention(&q, &k, &v, 0.5, mask)?;
+            close(&out.narrow(0, 0, 1)?, &expected[..first])?;
+            close(&out.narrow(0, 1, 1)?, &vec![0.0; first])?;
+            // What other devices compute.
+            let weights = device_softmax(&scores, 0.5, 3, mask)?;
+            close(&weights.matmul(&v)?, &[&expected[..first], &vec![0.0; first]].concat())?;
+        }
+        for mask in [Mask::Causal, Mask::Full(None)] {
+            // The processor's softmax is in place.
+            let own = softmax(&scores.copy()?, 0.5, 3, mask)?
+                .to_dtype(DType::F64)?
+                .flatten_all()?
+                .to_vec1::<f64>()?;
+            close(&device_softmax(&scores, 0.5, 3, mask)?, &own)?;
         }
         Ok(())
     }

@@ -7,7 +7,12 @@ const FIRST: usize = 256;
 
 /// The keys and values of one layer, `[batch kv_heads positions head_dim]` each, with room for those to come.
 ///
-/// It is not cloned: tensors are written in place, and a clone would share them.
+/// It is written in place, so it is no `Clone`: a clone would share the room, and each write into the other's.
+///
+/// ```compile_fail,E0599
+/// let cache = transship::nn::KvCache::new(8);
+/// let _ = cache.clone();
+/// ```
 #[derive(Debug)]
 pub struct KvCache {
     stored: Option<Stored>,
@@ -15,7 +20,7 @@ pub struct KvCache {
     limit: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Stored {
     keys: Tensor,
     values: Tensor,
@@ -76,7 +81,7 @@ impl KvCache {
             bail!("the cached keys are of another shape than {:?}; clear the cache first", keys.dims());
         }
         if let Some(old) = old.filter(|s| s.keys.dims()[2] >= end) {
-            return Ok(old.clone());
+            return Ok(Stored { keys: old.keys.clone(), values: old.values.clone(), length: offset });
         }
         let capacity = end.max(FIRST).next_power_of_two().min(self.limit);
         let grown = |new: &Tensor, old: Option<&Tensor>| -> Result<Tensor> {

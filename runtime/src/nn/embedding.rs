@@ -1,6 +1,6 @@
 //! Rows of a table by token or position.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// A table `[rows hidden]`.
 #[derive(Clone, Debug)]
@@ -26,22 +26,32 @@ impl Embedding {
 
     /// The rows of `ids`, commonly `[batch seq]`: `[… hidden]`.
     ///
+    /// Ids of other devices are read once, as a kernel there cannot refuse one.
+    ///
     /// # Errors
-    /// Where an id is not in the table.
+    /// Where an id is not in the table, or ids are no whole numbers.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         let mut shape = ids.dims().to_vec();
         shape.push(self.weight.dim(1)?);
         // u32 is the one type of index that every device takes.
-        let flat = ids.to_dtype(DType::U32)?.flatten_all()?.contiguous()?;
-        // Kernels take the largest index for a row of zeros, and one beyond the table stops a CUDA device for good.
-        let rows = self.weight.dim(0)?;
-        if flat.elem_count() > 0 {
-            let largest = flat.max(0)?.to_scalar::<u32>()?;
-            if usize::try_from(largest).is_ok_and(|largest| largest >= rows) {
-                bail!("the table has {rows} rows, but row {largest} is asked for");
-            }
-        }
+        let flat = ids.flatten_all()?.contiguous()?;
+        self.check(&flat)?;
+        let flat = flat.to_dtype(DType::U32)?;
         self.weight.index_select(&flat, 0)?.reshape(shape)
+    }
+
+    /// That all ids are in the table: candle takes the largest u32 for a row of zeros, and other devices stop at an id
+    /// that is out of range.
+    fn check(&self, ids: &Tensor) -> Result<()> {
+        if ids.dtype().is_float() {
+            bail!("ids are whole numbers, not {}", ids.dtype().as_str());
+        }
+        let rows = self.weight.dim(0)?;
+        let ids = ids.to_device(&Device::Cpu)?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+        match ids.iter().find(|id| usize::try_from(**id).map_or(true, |id| id >= rows)) {
+            Some(id) => bail!("there is no row {id} in a table of {rows}"),
+            None => Ok(()),
+        }
     }
 
     /// The rows of `length` positions from `offset` on: `[length hidden]`.
@@ -59,19 +69,35 @@ impl Embedding {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Result, Tensor};
+    use candle_core::{DType, Device, Result, Tensor};
 
     use super::Embedding;
 
     #[test]
-    fn rows_are_those_of_the_ids_and_no_others() -> Result<()> {
-        let table = Embedding::new(&Tensor::new(&[[1f32, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::Cpu)?)?;
-        let rows = table.forward(&Tensor::new(&[[2u32, 0]], &Device::Cpu)?)?;
-        assert_eq!(rows.to_vec3::<f32>()?, [[[5.0, 6.0], [1.0, 2.0]]]);
-        for beyond in [Tensor::new(&[3u32], &Device::Cpu)?, Tensor::new(&[u32::MAX], &Device::Cpu)?] {
-            assert!(table.forward(&beyond).is_err(), "{beyond}");
+    fn ids_give_their_rows() -> Result<()> {
+        let table = Embedding::new(&Tensor::arange(0f32, 10.0, &Device::Cpu)?.reshape((5, 2))?)?;
+        let ids = Tensor::new(&[[4u32, 0, 3]], &Device::Cpu)?;
+        for dtype in [DType::U32, DType::I64, DType::U8] {
+            let rows = table.forward(&ids.to_dtype(dtype)?)?.to_vec3::<f32>()?;
+            assert_eq!(rows, [[[8., 9.], [0., 1.], [6., 7.]]]);
         }
-        assert!(table.forward(&Tensor::new(&[0i64, -1], &Device::Cpu)?).is_err());
+        assert_eq!(table.forward(&Tensor::zeros((2, 0), DType::U32, &Device::Cpu)?)?.dims(), [2, 0, 2]);
+        Ok(())
+    }
+
+    #[test]
+    fn ids_that_are_not_in_the_table_are_refused() -> Result<()> {
+        let table = Embedding::new(&Tensor::zeros((5, 2), DType::F32, &Device::Cpu)?)?;
+        let refused = |ids: Tensor| table.forward(&ids).expect_err("no row").to_string();
+        for id in [5u32, u32::MAX] {
+            let error = refused(Tensor::new(&[[0, id]], &Device::Cpu)?);
+            assert!(error.contains(&format!("there is no row {id} in a table of 5")), "{error}");
+        }
+        for id in [-1i64, 1 << 32, i64::MAX] {
+            let error = refused(Tensor::new(&[[0, id]], &Device::Cpu)?);
+            assert!(error.contains(&format!("there is no row {id} in a table of 5")), "{error}");
+        }
+        assert!(refused(Tensor::new(&[[0.5f32]], &Device::Cpu)?).contains("ids are whole numbers, not f32"));
         Ok(())
     }
 }

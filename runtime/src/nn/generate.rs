@@ -35,7 +35,8 @@ pub struct Until {
     pub stop: Vec<u32>,
 }
 
-/// Chooses tokens by logits. The same logits, options and seed give the same tokens on every machine.
+/// Chooses tokens by logits. The same logits, options and seed give the same tokens on one machine and build; elsewhere
+/// `exp` may round otherwise, and the logits of a model differ in their last bits with the number of threads.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
@@ -63,10 +64,14 @@ impl Sampler {
     /// Chooses the next token by its logits.
     ///
     /// # Errors
-    /// Where there are none, or one is not a number.
+    /// Where there are none, one is not a number, or the largest is infinite.
     pub fn next(&mut self, logits: &[f32]) -> Result<u32> {
         if logits.is_empty() || logits.iter().any(|x| x.is_nan()) {
             bail!("no token can be chosen: the logits are not numbers");
+        }
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if !largest.is_finite() {
+            bail!("no token can be chosen: the largest of the logits is {largest}");
         }
         if self.sampling.temperature == 0.0 {
             let best = (0..logits.len()).reduce(|a, b| if logits[b] > logits[a] { b } else { a });
@@ -76,10 +81,7 @@ impl Sampler {
         // Equal logits stay in the order of tokens.
         order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
         order.truncate(self.sampling.top_k.unwrap_or(usize::MAX));
-        let largest = f64::from(logits[order[0]]);
-        if !largest.is_finite() {
-            bail!("no token can be chosen: the largest logit is {largest}");
-        }
+        let largest = f64::from(largest);
         let mut parts: Vec<f64> = order
             .iter()
             .map(|at| ((f64::from(logits[*at]) - largest) / self.sampling.temperature).exp())
@@ -273,6 +275,22 @@ mod tests {
         };
         assert_eq!(draw(1)?, draw(1)?);
         assert_ne!(draw(1)?, draw(2)?);
+        Ok(())
+    }
+
+    #[test]
+    fn infinite_logits_are_not_sampled() -> Result<()> {
+        let (inf, never) = (f32::INFINITY, f32::NEG_INFINITY);
+        for temperature in [0.0, 1.0] {
+            let mut sampler = Sampler::new(Sampling { temperature, ..Sampling::default() })?;
+            for logits in [[inf, 0.0], [0.0, inf], [never, never], [inf, inf]] {
+                let error = sampler.next(&logits).expect_err("not finite").to_string();
+                assert!(error.contains("the largest of the logits is"), "{error}");
+            }
+            for _ in 0..20 {
+                assert_eq!(sampler.next(&[never, 0.0, never])?, 1);
+            }
+        }
         Ok(())
     }
 

@@ -13,7 +13,6 @@ mod embedding;
 pub mod generate;
 mod language;
 mod linear;
-
 mod norm;
 mod place;
 mod rotary;

@@ -1,4 +1,4 @@
-//! Experts that each token is sent to.
+//! Tokens that go to experts.
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
@@ -91,6 +91,7 @@ mod tests {
     const HIDDEN: usize = 4;
     const FFN: usize = 3;
     const EXPERTS: usize = 5;
+    const TOP: usize = 2;
 
     fn matrix(rows: usize, columns: usize, seed: usize) -> Result<Tensor> {
         let values: Vec<f32> =
@@ -102,50 +103,64 @@ mod tests {
         (0..w[0].len()).map(|o| x.iter().zip(w).map(|(x, row)| x * f64::from(row[o])).sum()).collect()
     }
 
+    /// What a gated expert makes of a token, in f64.
+    fn by_hand(token: &[f64], up: &[Vec<f32>], down: &[Vec<f32>]) -> Vec<f64> {
+        let up = times(token, up);
+        let gated: Vec<f64> = (0..FFN).map(|i| up[i] / (1.0 + (-up[i]).exp()) * up[FFN + i]).collect();
+        times(&gated, down)
+    }
+
+    /// Weights by a softmax over the chosen alone, as Mixtral has them, and over all before the choice.
     #[test]
     fn tokens_go_to_their_experts() -> Result<()> {
-        let (batch, seq, top) = (2, 6, 2);
+        let (batch, seq) = (2, 6);
         let x = matrix(batch * seq, HIDDEN, 40)?.reshape((batch, seq, HIDDEN))?;
         let route = matrix(HIDDEN, EXPERTS, 1)?;
-        let weights: Vec<(Tensor, Tensor)> = (0..EXPERTS)
-            .map(|e| Ok((matrix(HIDDEN, 2 * FFN, 50 + e)?, matrix(FFN, HIDDEN, 90 + e)?)))
-            .collect::<Result<_>>()?;
-        let router = Linear::new(&route, None)?;
-        let (scores, chosen) = top_k(&router.forward(&x)?, top)?;
-        let routed = Routed::of(&chosen, &softmax(&scores)?, EXPERTS)?;
-        let y = routed.combine([&x], |expert, [x]| {
-            let (gate_up, down) = &weights[expert];
-            let gated = Activation::Silu.gated(&Linear::new(gate_up, None)?.forward(&x)?)?;
-            Linear::new(down, None)?.forward(&gated)
-        })?;
-        let y = y.flatten_to(1)?.to_vec2::<f32>()?;
-        for (token, y) in x.flatten_to(1)?.to_vec2::<f32>()?.iter().zip(&y) {
-            let token: Vec<f64> = token.iter().map(|x| f64::from(*x)).collect();
-            let scores = times(&token, &route.to_vec2::<f32>()?);
-            let mut order: Vec<usize> = (0..EXPERTS).collect();
-            order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-            let sum: f64 = order[..top].iter().map(|e| scores[*e].exp()).sum();
-            let mut expected = vec![0.0; HIDDEN];
-            for e in &order[..top] {
-                let up = times(&token, &weights[*e].0.to_vec2::<f32>()?);
-                let gated: Vec<f64> =
-                    (0..FFN).map(|i| up[i] / (1.0 + (-up[i]).exp()) * up[FFN + i]).collect();
-                let out = times(&gated, &weights[*e].1.to_vec2::<f32>()?);
-                expected.iter_mut().zip(out).for_each(|(s, o)| *s += o * scores[*e].exp() / sum);
-            }
-            for (y, e) in y.iter().zip(&expected) {
-                assert!((f64::from(*y) - e).abs() < 1e-4, "{y} for {e}");
+        let up: Vec<Tensor> = (0..EXPERTS).map(|e| matrix(HIDDEN, 2 * FFN, 50 + e)).collect::<Result<_>>()?;
+        let down: Vec<Tensor> = (0..EXPERTS).map(|e| matrix(FFN, HIDDEN, 90 + e)).collect::<Result<_>>()?;
+        for over_chosen in [true, false] {
+            let scores = Linear::new(&route, None)?.forward(&x)?;
+            let (weights, indices) = if over_chosen {
+                let (chosen, indices) = top_k(&scores, TOP)?;
+                (softmax(&chosen)?, indices)
+            } else {
+                top_k(&softmax(&scores)?, TOP)?
+            };
+            let y = Routed::of(&indices, &weights, EXPERTS)?.combine([&x], |e, [tokens]| {
+                assert_eq!((tokens.dims()[0], tokens.dims()[2]), (1, HIDDEN));
+                let gated = Activation::Silu.gated(&Linear::new(&up[e], None)?.forward(&tokens)?)?;
+                Linear::new(&down[e], None)?.forward(&gated)
+            })?;
+            assert_eq!(y.dims(), x.dims());
+            let y = y.flatten_to(1)?.to_vec2::<f32>()?;
+            for (token, y) in x.flatten_to(1)?.to_vec2::<f32>()?.iter().zip(&y) {
+                let token: Vec<f64> = token.iter().map(|x| f64::from(*x)).collect();
+                let scores = times(&token, &route.to_vec2::<f32>()?);
+                let mut order: Vec<usize> = (0..EXPERTS).collect();
+                order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+                let among = if over_chosen { &order[..TOP] } else { &order[..] };
+                let sum: f64 = among.iter().map(|e| scores[*e].exp()).sum();
+                let mut expected = vec![0.0; HIDDEN];
+                for e in &order[..TOP] {
+                    let out = by_hand(&token, &up[*e].to_vec2()?, &down[*e].to_vec2()?);
+                    expected.iter_mut().zip(out).for_each(|(s, o)| *s += o * scores[*e].exp() / sum);
+                }
+                for (y, e) in y.iter().zip(&expected) {
+                    assert!((f64::from(*y) - e).abs() < 1e-4, "{over_chosen}: {y} for {e}");
+                }
             }
         }
         Ok(())
     }
 
     #[test]
-    fn experts_that_are_not_there_cannot_be_chosen() -> Result<()> {
-        let chosen = Tensor::new(&[[[1u32, 3]]], &Device::Cpu)?;
+    fn choices_that_do_not_fit_are_refused() -> Result<()> {
         let weights = Tensor::new(&[[[0.5f32, 0.5]]], &Device::Cpu)?;
-        let error = Routed::of(&chosen, &weights, 3).expect_err("3 are there").to_string();
-        assert!(error.contains("expert 3 of 3 was chosen"), "{error}");
+        let indices = Tensor::new(&[[[0u32, 5]]], &Device::Cpu)?;
+        let error = Routed::of(&indices, &weights, 5).expect_err("there are 5").to_string();
+        assert!(error.contains("expert 5 of 5 was chosen"), "{error}");
+        assert!(Routed::of(&indices.narrow(2, 0, 1)?, &weights, 5).is_err());
+        assert!(Routed::of(&indices, &weights, 6).is_ok());
         Ok(())
     }
 }

@@ -171,8 +171,8 @@ pub fn top_k(x: &Tensor, count: usize) -> Result<(Tensor, Tensor)> {
 /// # Errors
 /// Of candle.
 pub fn number(number: f64, device: &Device, dtype: DType) -> Result<Tensor> {
-    // Made on the processor: not every device has f64.
-    Tensor::new(number, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+    // In its dtype before it moves, as not all devices have f64.
+    Tensor::full(number, (), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }
 
 /// A number that counts something.
@@ -194,9 +194,9 @@ pub fn absent(name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Result, Tensor};
+    use candle_core::{DType, Device, Result, Tensor};
 
-    use super::{join_last, last, permute_heads, repeat_last, split, split_last, top_k};
+    use super::{join_last, last, number, permute_heads, repeat_last, split, split_last, top_k};
 
     fn counted(shape: &[usize]) -> Result<Tensor> {
         let count: usize = shape.iter().product();
@@ -235,6 +235,18 @@ mod tests {
         assert_eq!(turned.flatten_all()?.to_vec1::<f32>()?, [0., 3., 1., 4., 2., 5.]);
         let back = permute_heads(&turned, &[3, 2], &[1, 0])?;
         assert_eq!(back.flatten_all()?.to_vec1::<f32>()?, [0., 1., 2., 3., 4., 5.]);
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_are_of_the_dtype() -> Result<()> {
+        for dtype in [DType::F64, DType::F32, DType::BF16, DType::F16] {
+            let third = number(1.0 / 3.0, &Device::Cpu, dtype)?;
+            let expected = Tensor::new(1.0f64 / 3.0, &Device::Cpu)?.to_dtype(dtype)?;
+            assert_eq!((third.dtype(), third.dims().len()), (dtype, 0));
+            let widened = |x: &Tensor| x.to_dtype(DType::F64)?.to_scalar::<f64>();
+            assert_eq!(widened(&third)?.to_bits(), widened(&expected)?.to_bits());
+        }
         Ok(())
     }
 

@@ -76,10 +76,7 @@ fn stored_dtype(dtype: DType) -> Result<crate::DType, PortError> {
         DType::F32 => Ok(crate::DType::F32),
         DType::F16 => Ok(crate::DType::F16),
         DType::BF16 => Ok(crate::DType::BF16),
-        other => Err(PortError::NoModel(format!(
-            "a model does not run in {}; it runs in f32, bf16, f16 or f64",
-            other.as_str()
-        ))),
+        other => Err(PortError::Dtype { dtype: other.as_str() }),
     }
 }
 
@@ -281,7 +278,7 @@ impl<'w, 'a> Weights<'w, 'a> {
         let at = binding.mapping().axes.iter().position(|axis| axis.name == name).ok_or_else(unknown)?;
         let axis = grammar::AxisUse {
             axis: AxisId::from_index(at),
-            by: self.key.last().map(|(axis, _)| *axis),
+            by: self.list_index(AxisId::from_index(at)),
             role: None,
             ranks: Vec::new(),
             broadcast: false,
@@ -289,6 +286,18 @@ impl<'w, 'a> Weights<'w, 'a> {
         };
         let size = binding.axis_len(&axis, &self.key).and_then(|n| usize::try_from(n).ok());
         size.ok_or_else(unknown)
+    }
+
+    /// The index that picks an axis' size, where its size is a list: the innermost that a parameter's layout has it by.
+    fn list_index(&self, axis: AxisId) -> Option<AxisId> {
+        let binding = self.loader.binding;
+        let field = binding.mapping().axis(axis).field?;
+        if !matches!(binding.value(field), Some(grammar::Value::List(_))) {
+            return None;
+        }
+        let layouts = self.loader.model.parameters.iter().flat_map(|parameter| parameter.layout.axes());
+        let picked: Vec<AxisId> = layouts.filter(|of| of.axis == axis).filter_map(|of| of.by).collect();
+        innermost(&self.key, &picked)
     }
 
     /// A config value as a number.
@@ -432,6 +441,11 @@ impl<'w, 'a> Weights<'w, 'a> {
     }
 }
 
+/// The innermost index of a key that is one of `picked`.
+fn innermost(key: &Key, picked: &[AxisId]) -> Option<AxisId> {
+    key.iter().rev().map(|(index, _)| *index).find(|index| picked.contains(index))
+}
+
 fn is_position(value: &Value) -> bool {
     matches!(value.kind, ValueKind::Position)
 }
@@ -469,4 +483,29 @@ fn elements<T: Pod + Send>(prepared: &PreparedTensor<'_>) -> Result<Vec<T>, Port
         elements.iter_mut().for_each(|element| bytemuck::bytes_of_mut(element).reverse());
     }
     Ok(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::{AxisId, innermost, stored_dtype};
+    use crate::bind::Key;
+    use crate::port::PortError;
+
+    #[test]
+    fn sizes_are_picked_by_the_index_of_their_layout() {
+        let [layer, expert, other] = [0, 1, 2].map(AxisId::from_index);
+        let key: Key = vec![(layer, 3), (expert, 1)];
+        assert_eq!(innermost(&key, &[layer]), Some(layer), "not the innermost of all");
+        assert_eq!(innermost(&key, &[layer, expert]), Some(expert));
+        assert_eq!(innermost(&key, &[other]), None);
+    }
+
+    #[test]
+    fn models_run_in_floats() {
+        assert!(stored_dtype(DType::BF16).is_ok_and(|dtype| dtype == crate::DType::BF16));
+        let error = stored_dtype(DType::U8).expect_err("no floats");
+        assert!(matches!(error, PortError::Dtype { dtype: "u8" }), "{error}");
+    }
 }

@@ -63,6 +63,12 @@ pub enum PortError {
     /// A model that there is no code for, or none for what is asked of it.
     #[error("{0}")]
     NoModel(String),
+    /// An element type that models do not run in.
+    #[error("a model does not run in {dtype}; it runs in f32, bf16, f16 or f64")]
+    Dtype {
+        /// The type that was asked for.
+        dtype: &'static str,
+    },
     /// Tensors that candle or the device refuses.
     #[cfg(feature = "candle")]
     #[error("{}", crate::nn::message(.0))]

@@ -77,6 +77,9 @@ impl MatVec {
 }
 
 /// `[in out]`: rows are scaled and added up, each task's into a row of its own that stays in the cache.
+///
+/// There are as many tasks as threads, so the last bits of the sums depend on the number of threads, though never on
+/// which of them is first. More tasks would write and add up more rows of sums.
 fn in_out<T: Element>(matrix: &[T], row: &[f32], width: usize) -> Vec<f32> {
     if width == 0 || row.is_empty() {
         return vec![0.0; width];

@@ -64,7 +64,8 @@ impl NullaryFnOnce for Row<'_> {
     }
 }
 
-/// The softmax of `scale` times a row, in place. Where all is minus infinity nothing counts: zeros.
+/// The softmax of `scale` times a row, in place. Where all is minus infinity nothing counts: zeros. One that is not a
+/// number leaves none in the row.
 #[inline(always)]
 pub(super) fn softmax(row: &mut [f32], scale: f32) {
     let mut most = [f32::NEG_INFINITY; LANES];
@@ -80,8 +81,10 @@ pub(super) fn softmax(row: &mut [f32], scale: f32) {
         *x *= scale;
         largest = largest.max(*x);
     }
-    if largest == f32::NEG_INFINITY && row.iter().all(|x| *x == f32::NEG_INFINITY) {
-        row.fill(0.0);
+    // `max` passes over what is not a number.
+    if largest == f32::NEG_INFINITY {
+        let fill = if row.iter().any(|x| x.is_nan()) { f32::NAN } else { 0.0 };
+        row.fill(fill);
         return;
     }
     let mut sums = [0.0f32; LANES];
@@ -141,11 +144,18 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_no_numbers_stay_so() -> Result<()> {
-        for row in [vec![f32::NAN; 20], [vec![f32::NEG_INFINITY; 19], vec![f32::NAN]].concat()] {
-            let scores = Tensor::from_vec(row, (1, 20), &Device::Cpu)?;
-            scores.inplace_op1(&CausalSoftmax { scale: 1.0, queries: 1, causal: false })?;
-            assert!(scores.to_vec2::<f32>()?[0].iter().any(|x| x.is_nan()));
+    fn what_is_not_a_number_stays_so() -> Result<()> {
+        let (nan, never) = (f32::NAN, f32::NEG_INFINITY);
+        // In a block and in what is left over.
+        for width in [3, 16, 20] {
+            for (at, rest) in [(0, nan), (width - 1, never), (0, never), (0, 1.0), (width - 1, 1.0)] {
+                let mut row = vec![rest; width];
+                row[at] = nan;
+                let scores = Tensor::from_vec(row, (1, width), &Device::Cpu)?;
+                scores.inplace_op1(&CausalSoftmax { scale: 0.5, queries: 1, causal: false })?;
+                let row = scores.flatten_all()?.to_vec1::<f32>()?;
+                assert!(row.iter().all(|x| x.is_nan()), "{width} {at} {rest}: {row:?}");
+            }
         }
         Ok(())
     }
