@@ -76,12 +76,6 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Mask<'_>)
     if matches!(mask, Mask::Causal) && seq > positions {
         bail!("{seq} queries cannot be the last of {positions} positions");
     }
-    // Products on CUDA want keys and values in one piece, or strided as a cache is; heads that were just split are neither.
-    let [k, v] = match mask {
-        Mask::Causal => [k.clone(), v.clone()],
-        Mask::Full(_) => [k.contiguous()?, v.contiguous()?],
-    };
-    let (k, v) = (&k, &v);
     #[cfg(feature = "flash-attn")]
     if let Some(result) = flash(q, k, v, scale, mask)? {
         return Ok(result);
@@ -156,15 +150,7 @@ fn device_softmax(scores: &Tensor, scale: f64, queries: usize, mask: Mask<'_>) -
         let apart = scores.reshape((batch, heads, rows / queries, queries, keys))?;
         scores = apart.broadcast_add(&hidden)?.reshape((batch, heads, rows, keys))?;
     }
-    let weights = candle_nn::ops::softmax_last_dim(&scores)?;
-    match mask {
-        // A row that is hidden whole is 0 / 0.
-        Mask::Full(Some(mask)) => {
-            let seen = seen(mask, weights.dims4()?)?;
-            seen.where_cond(&weights, &weights.zeros_like()?)
-        }
-        _ => Ok(weights),
-    }
+    candle_nn::ops::softmax_last_dim(&scores)
 }
 
 /// Minus infinity where a key comes after its query, `[queries keys]`. Only two ranges

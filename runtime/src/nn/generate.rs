@@ -308,9 +308,5 @@ mod tests {
         }
         let mut sampler = Sampler::new(base()).expect("greedy");
         assert!(sampler.next(&[]).is_err() && sampler.next(&[1.0, f32::NAN]).is_err());
-        let mut sampler = Sampler::new(Sampling { temperature: 1.0, ..base() }).expect("at random");
-        for logits in [[f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
-            assert!(sampler.next(&logits).is_err(), "{logits:?}");
-        }
     }
 }
