@@ -290,7 +290,7 @@ pub(crate) struct ConfigLine {
 
 #[derive(Clone, Debug)]
 pub(crate) enum ConfigLineKind {
-    Require { condition: Expr, message: Ident },
+    Require { side: Option<Ident>, condition: Expr, message: Ident },
     Note { message: Ident, condition: Option<Expr> },
     Index { name: Ident, from: Expr, to: Expr },
     ToLeft { place: Ident, value: Expr },
@@ -303,7 +303,7 @@ pub(crate) struct Field {
     pub(crate) name: Ident,
     pub(crate) ty: Option<Ident>,
     pub(crate) source: Option<FieldSource>,
-    pub(crate) target: Option<(Arrow, Span, Ident)>,
+    pub(crate) target: Option<(Arrow, Span, Vec<Ident>)>,
     pub(crate) default: Option<Expr>,
 }
 

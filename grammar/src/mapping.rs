@@ -285,9 +285,11 @@ pub struct Write {
     pub span: Span,
 }
 
-/// A condition on a checkpoint of the left side.
+/// A condition on a checkpoint of one side.
 #[derive(Clone, Debug)]
 pub struct Require {
+    /// The side.
+    pub side: SideId,
     /// Must be true.
     pub condition: Expr,
     /// What is wrong where it is not.

@@ -14,6 +14,7 @@ mod mappings;
 mod model_code;
 mod models;
 mod oracle;
+mod other_maths;
 mod port;
 mod port_inputs;
 mod port_model;

@@ -71,8 +71,9 @@ impl Printer<'_> {
 
     fn config_line(self, line: &ConfigLine) -> Printed {
         match &line.kind {
-            ConfigLineKind::Require { condition, message } => {
-                let head = Doc::Cat(vec![Doc::text("require "), self.expr(condition)]);
+            ConfigLineKind::Require { side, condition, message } => {
+                let head = format!("require {}", super::rules::on_side(side.as_ref()));
+                let head = Doc::Cat(vec![Doc::text(head), self.expr(condition)]);
                 two_parts(Kind::Other, &head, &Doc::text(format!("else {}", quoted(&message.text))))
             }
             ConfigLineKind::Note { message, condition } => {
@@ -106,8 +107,8 @@ impl Printer<'_> {
         });
         let source = value.map_or_else(nothing, |value| Doc::Cat(vec![Doc::text("= "), value]));
         let target = field.target.as_ref();
-        let target = target.map_or_else(nothing, |(arrow, _, place)| {
-            Doc::text(format!("{} {}", arrow.symbol(), place.text))
+        let target = target.map_or_else(nothing, |(arrow, _, places)| {
+            Doc::Cat(vec![Doc::text(format!("{} ", arrow.symbol())), alternatives(places)])
         });
         let default = field.default.as_ref();
         let default = default.map_or_else(nothing, |v| Doc::Cat(vec![Doc::text("else "), self.expr(v)]));

@@ -203,7 +203,7 @@ impl Printer<'_> {
     }
 }
 
-fn on_side(side: Option<&Ident>) -> String {
+pub(super) fn on_side(side: Option<&Ident>) -> String {
     side.map_or(String::new(), |side| format!("{}: ", side.text))
 }
 

@@ -1,6 +1,6 @@
 //! `side` and `config` blocks.
 
-use super::items::{parse_arrow, parse_drop};
+use super::items::{parse_arrow, parse_drop, split_side};
 use super::layout::{parse_expr, parse_sum};
 use super::name::parse_name;
 use super::{Node, Rule, bug, expect, ident, span, string, without_keywords};
@@ -66,11 +66,13 @@ fn parse_config_line(node: Node<'_>) -> ConfigLine {
     if rule == Rule::field {
         return ConfigLine { kind: ConfigLineKind::Field(parse_field(node)), span: at };
     }
-    let mut parts = without_keywords(node).filter(|p| p.as_rule() != Rule::kw_else);
+    let (side, parts) = split_side(node);
+    let mut parts = parts.filter(|p| p.as_rule() != Rule::kw_else);
     let first = expect(parts.next());
     let kind = match rule {
         Rule::require => {
-            ConfigLineKind::Require { condition: parse_expr(first), message: string(expect(parts.next())) }
+            let message = string(expect(parts.next()));
+            ConfigLineKind::Require { side, condition: parse_expr(first), message }
         }
         Rule::note => {
             ConfigLineKind::Note { message: string(first), condition: parts.next().map(parse_expr) }
@@ -101,13 +103,13 @@ fn parse_field(node: Node<'_>) -> Field {
         match child.as_rule() {
             Rule::ident => field.ty = Some(ident(&child)),
             Rule::places => {
-                field.source = Some(FieldSource::Places(child.into_inner().map(|p| ident(&p)).collect()));
+                let places = child.into_inner().map(|p| ident(&p)).collect();
+                match arrow {
+                    Some((kind, at)) => field.target = Some((kind, at, places)),
+                    None => field.source = Some(FieldSource::Places(places)),
+                }
             }
             Rule::arrow => arrow = Some((parse_arrow(&child), span(&child))),
-            Rule::place => {
-                let (kind, at) = expect(arrow);
-                field.target = Some((kind, at, ident(&child)));
-            }
             Rule::kw_else => in_default = true,
             Rule::expr if in_default => field.default = Some(parse_expr(child)),
             Rule::expr => field.source = Some(FieldSource::Expr(parse_expr(child))),

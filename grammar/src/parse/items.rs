@@ -237,7 +237,7 @@ fn parse_tie(node: Node<'_>) -> Tie {
 }
 
 /// The side before a colon, if one is named, and the other children.
-fn split_side(node: Node<'_>) -> (Option<Ident>, impl Iterator<Item = Node<'_>>) {
+pub(super) fn split_side(node: Node<'_>) -> (Option<Ident>, impl Iterator<Item = Node<'_>>) {
     let mut parts = without_keywords(node).peekable();
     let side =
         parts.next_if(|p| p.as_rule() == Syntax::on_side).map(|p| ident(&expect(p.into_inner().next())));

@@ -83,10 +83,12 @@ impl<'a> Resolver<'a> {
     fn resolve_config_line(&mut self, line: &'a ConfigLine) {
         match &line.kind {
             ConfigLineKind::Index { .. } => {}
-            ConfigLineKind::Require { condition, message } => {
-                if let Some(condition) = self.resolve_expr(condition, Some(SideId::Left)) {
+            ConfigLineKind::Require { side, condition, message } => {
+                let side = side.as_ref().map_or(Some(SideId::Left), |side| self.side_or_place(side));
+                let Some(side) = side else { return };
+                if let Some(condition) = self.resolve_expr(condition, Some(side)) {
                     let message = message.text.clone();
-                    self.mapping.config.requires.push(Require { condition, message, span: line.span });
+                    self.mapping.config.requires.push(Require { side, condition, message, span: line.span });
                 }
             }
             ConfigLineKind::Note { message, condition } => {
@@ -107,6 +109,16 @@ impl<'a> Resolver<'a> {
                 Some(right) => self.resolve_equation(&field.name, right, line.span),
                 None => self.resolve_field(field),
             },
+        }
+    }
+
+    /// A side by its name, or as `left` or `right`: a library does not know what its importers call theirs.
+    fn side_or_place(&mut self, name: &Ident) -> Option<SideId> {
+        let named = SideId::BOTH.into_iter().any(|side| self.mapping.side(side).name == name.text);
+        match name.text.as_str() {
+            "left" if !named => Some(SideId::Left),
+            "right" if !named => Some(SideId::Right),
+            _ => self.side_named(name),
         }
     }
 
@@ -176,12 +188,12 @@ impl<'a> Resolver<'a> {
             None => {}
         }
         let mut written = [false; 2];
-        if let Some((arrow, arrow_span, place)) = &field.target {
+        if let Some((arrow, arrow_span, list)) = &field.target {
             if let (Some(FieldSource::Expr(expr)), Arrow::Both) = (&field.source, arrow) {
                 self.computed_both_ways(expr.span, *arrow_span, &field.name.text);
             }
-            self.check_place(place, SideId::Right);
-            places[1].push(place.text.clone());
+            list.iter().for_each(|p| self.check_place(p, SideId::Right));
+            places[1] = list.iter().map(|p| p.text.clone()).collect();
             written = [*arrow != Arrow::Right && !places[0].is_empty(), *arrow != Arrow::Left];
         }
         let default = field.default.as_ref().and_then(|d| self.resolve_default(d));

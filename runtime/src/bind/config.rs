@@ -172,9 +172,10 @@ impl Binding<'_> {
     }
 
     fn base_field(&self, field: &Field) -> Option<Known> {
-        let place = field.places[self.to().index()].first()?;
-        let value = self.base_place(place).filter(|v| *v != Value::Null)?;
-        Some(Known { value, origin: Origin::Base(place.clone()) })
+        field.places[self.to().index()].iter().find_map(|place| {
+            let value = self.base_place(place).filter(|v| *v != Value::Null)?;
+            Some(Known { value, origin: Origin::Base(place.clone()) })
+        })
     }
 
     /// What the user sets wins over the checkpoint, and that over a config to start from; what is only

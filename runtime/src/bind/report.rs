@@ -325,14 +325,11 @@ impl Binding<'_> {
         names
     }
 
-    /// `require` and `note` lines; they speak of checkpoints of the left side.
+    /// `require` lines of the side that is read, and `note` lines, which speak of checkpoints of the left side.
     pub(super) fn check_requirements(&mut self, diagnostics: &mut Diagnostics) {
-        if self.from != SideId::Left {
-            return;
-        }
         let env = Scope { binding: self, key: None };
         let mut notes = Vec::new();
-        for require in &self.mapping.config.requires {
+        for require in self.mapping.config.requires.iter().filter(|r| r.side == self.from) {
             match require.condition.evaluate(&env) {
                 Ok(value) if value.is_true() => {}
                 Ok(_) => diagnostics.push(
@@ -346,6 +343,9 @@ impl Binding<'_> {
                 ),
                 Err(error) => diagnostics.push(self.evaluation_error(&error, require.span)),
             }
+        }
+        if self.from != SideId::Left {
+            return;
         }
         for note in &self.mapping.config.notes {
             // A note about a value that is not known has nothing to say.
