@@ -12,7 +12,7 @@ fn shipped(name: &str) -> Mapping {
 }
 
 /// What binding a Hugging Face model says with these values in its config.
-fn changed(mapping: &str, model: &str, changes: Value) -> String {
+fn changed(mapping: &str, model: &str, changes: &Value) -> String {
     let folder = data("megatron/expected_hf").join(model);
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::copy(folder.join("model.safetensors"), directory.path().join("model.safetensors"))
@@ -21,7 +21,7 @@ fn changed(mapping: &str, model: &str, changes: Value) -> String {
     for (key, value) in changes.as_object().expect("an object") {
         match value {
             Value::String(text) if text == "absent" => {
-                drop(config.as_object_mut().expect("an object").remove(key))
+                drop(config.as_object_mut().expect("an object").remove(key));
             }
             _ => config[key] = value.clone(),
         }
@@ -70,7 +70,7 @@ fn hugging_face_configs_of_other_maths_are_refused() {
         ("mcore_gpt2", "gpt2", json!({"scale_attn_weights": false})),
     ];
     let said = cases.map(|(mapping, model, changes)| {
-        let text = changed(mapping, model, changes.clone());
+        let text = changed(mapping, model, &changes);
         assert!(text.starts_with("TS0610: "), "{mapping} {changes}: {text}");
         format!("{mapping} {changes}\n  {text}")
     });
@@ -104,7 +104,7 @@ fn hugging_face_configs_of_the_same_maths_fit() {
         ("mcore_gpt2", "gpt2", json!({"scale_attn_by_inverse_layer_idx": null}), "fits"),
     ];
     for (mapping, model, changes, expected) in cases {
-        assert_eq!(changed(mapping, model, changes.clone()), expected, "{mapping} {changes}");
+        assert_eq!(changed(mapping, model, &changes), expected, "{mapping} {changes}");
     }
 }
 
