@@ -45,6 +45,11 @@ pub(crate) struct Choice {
     pub(crate) iteration: Option<Iteration>,
 }
 
+/// Numbers of ranks along one axis.
+fn rank_count() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=4096)
+}
+
 /// What is converted, and how.
 #[derive(Debug, Args)]
 pub(crate) struct Conversion {
@@ -72,11 +77,11 @@ pub(crate) struct Conversion {
     pub(crate) set: Vec<Setting>,
 
     /// Tensor-parallel ranks to split the output over
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count())]
     pub(crate) tp: u64,
 
     /// Pipeline-parallel ranks to split the output over; as many as --pp-layers gives if not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = rank_count())]
     pub(crate) pp: Option<u64>,
 
     /// Layers of each pipeline stage, such as 3,2,2,1; the same for all if not given. With --vpp those of each virtual
@@ -85,11 +90,11 @@ pub(crate) struct Conversion {
     pub(crate) pp_layers: Vec<u64>,
 
     /// Virtual stages on each pipeline-parallel rank of the output
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count())]
     pub(crate) vpp: u64,
 
     /// Expert-parallel ranks to split the output over
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count())]
     pub(crate) ep: u64,
 
     /// The side to convert to; the other one if not given. The input's own side splits it over other ranks

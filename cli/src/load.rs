@@ -103,6 +103,11 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint, Failure> 
     Checkpoint::open_with(path, &options).map_err(Failure::new)
 }
 
+/// A config to start from, if one is given.
+pub(crate) fn base_config(path: Option<&Path>) -> Result<Option<BaseConfig>, Failure> {
+    path.map(BaseConfig::read).transpose().map_err(Failure::new)
+}
+
 /// What a conversion works on.
 pub(crate) struct Loaded {
     pub(crate) mapping: Mapping,
@@ -131,8 +136,7 @@ fn split(conversion: &Conversion) -> BindOptions {
 /// Opens the input and finds the mapping and the side it is of.
 pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result<Loaded, Failure> {
     let checkpoint = open(&conversion.input, &conversion.choice)?;
-    let base = conversion.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
-    let bind = BindOptions { base, ..split(conversion) };
+    let bind = BindOptions { base: base_config(conversion.config.as_deref())?, ..split(conversion) };
     let (named, from) = (conversion.mapping.as_deref(), conversion.from.as_deref());
     let purpose = Purpose::Convert { to: conversion.to.as_deref() };
     let (mapping, from) = choose(&checkpoint, named, from, purpose, &bind, streams)?;
@@ -242,11 +246,7 @@ pub(crate) fn choose_mapping(
         let binds = |(mapping, side): &(Mapping, Option<SideId>)| {
             side.is_some_and(|side| Binding::new(mapping, checkpoint, side, bind).is_ok())
         };
-        let whole: Vec<bool> = fitting.iter().map(binds).collect();
-        if whole.contains(&true) {
-            let mut whole = whole.into_iter();
-            fitting.retain(|_| whole.next().unwrap_or(true));
-        }
+        prefer(&mut fitting, binds);
     }
     let sides: Vec<(&Mapping, SideId)> = fitting.iter().filter_map(|(m, side)| Some((m, (*side)?))).collect();
     if matches!(purpose, Purpose::Read) && same_side(&sides) {
@@ -275,6 +275,14 @@ pub(crate) fn choose_mapping(
             checkpoint.file(),
             names.join(", ")
         ))),
+    }
+}
+
+/// Leaves those alone that `fits` holds for, where there are any.
+pub(crate) fn prefer<T>(all: &mut Vec<T>, fits: impl Fn(&T) -> bool) {
+    let mut fit = all.iter().map(fits).collect::<Vec<bool>>().into_iter();
+    if fit.clone().any(|fits| fits) {
+        all.retain(|_| fit.next().unwrap_or(true));
     }
 }
 

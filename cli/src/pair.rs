@@ -1,11 +1,13 @@
 //! Two checkpoints of one model, with the mapping and the sides they are of.
 
 use transship::grammar::{Mapping, SideId};
-use transship::{BaseConfig, BindOptions, Checkpoint, Tolerance, Verify, VerifyOptions, detect_side};
+use transship::{BindOptions, Checkpoint, Tolerance, Verify, VerifyOptions, detect_side};
 use transship_mappings::SHIPPED;
 
 use crate::args::{Choice, Verify as Args};
-use crate::load::{Purpose, choose_mapping, incomplete, load_mapping, open, same_side, side_of};
+use crate::load::{
+    Purpose, base_config, choose_mapping, incomplete, load_mapping, open, prefer, same_side, side_of,
+};
 use crate::{Failure, Streams};
 
 /// What is compared.
@@ -20,9 +22,9 @@ pub(crate) struct Loaded {
 pub(crate) fn load(args: &Args, streams: &mut Streams<'_>) -> Result<Loaded, Failure> {
     let output_choice = Choice { member: None, iteration: args.output_iteration };
     let checkpoints = [open(&args.input, &args.choice)?, open(&args.output, &output_choice)?];
-    let base = args.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
+    let base = base_config(args.config.as_deref())?;
     let options = VerifyOptions {
-        bind: BindOptions { settings: args.set.clone(), base, ranks: Vec::new(), shares: Vec::new() },
+        bind: BindOptions { settings: args.set.clone(), base, ..BindOptions::default() },
         dtype: args.dtype,
         tolerance: Tolerance { absolute: args.atol, relative: args.rtol },
         threads: args.threads,
@@ -68,11 +70,7 @@ fn choose(
             let verify = Verify::new(mapping, both, *sides, options);
             verify.is_ok_and(|verify| verify.is_complete())
         };
-        let whole: Vec<bool> = fitting.iter().map(whole).collect();
-        if whole.contains(&true) {
-            let mut whole = whole.into_iter();
-            fitting.retain(|_| whole.next().unwrap_or(true));
-        }
+        prefer(&mut fitting, whole);
     }
     let of = |which: usize| -> Vec<(&Mapping, SideId)> {
         fitting.iter().map(|(mapping, sides)| (mapping, sides[which])).collect()

@@ -2,7 +2,9 @@
 
 use crate::layout::Layout;
 use crate::mapping::{Guard, Mapping, SideId, Stored};
-use crate::model::{Block, Model, Parameter, ParameterId, Scope, ScopeId, Statement, Value, ValueKind};
+use crate::model::{
+    Block, Model, Parameter, ParameterId, Scope, ScopeId, Statement, Value, ValueKind, VariableId,
+};
 use crate::template::{IndexPart, Part, Template};
 
 impl Block {
@@ -17,10 +19,30 @@ impl Statement {
     /// Every value in it, as [`Block::visit`].
     pub fn visit<'m>(&'m self, visit: &mut dyn FnMut(&'m Value)) {
         match self {
-            Statement::Let { value, .. } | Statement::Split { value, .. } | Statement::TopK { value, .. } => {
-                value.visit(visit);
-            }
             Statement::For { body, .. } => body.iter().for_each(|statement| statement.visit(visit)),
+            _ => self.value().into_iter().for_each(|value| value.visit(visit)),
+        }
+    }
+
+    /// The value that it names or takes apart; none for a loop.
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Statement::Let { value, .. } | Statement::Split { value, .. } | Statement::TopK { value, .. } => {
+                Some(value)
+            }
+            Statement::For { .. } => None,
+        }
+    }
+
+    /// The variables that it names for what comes after it.
+    #[must_use]
+    pub fn named(&self) -> Vec<VariableId> {
+        match self {
+            Statement::Let { variable, .. } => vec![*variable],
+            Statement::Split { parts, .. } => parts.clone(),
+            Statement::TopK { values, indices, .. } => vec![*values, *indices],
+            Statement::For { carried, .. } => carried.iter().map(|one| one.result).collect(),
         }
     }
 }

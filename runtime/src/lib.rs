@@ -49,6 +49,14 @@ pub use transship_macros::Port;
 #[cfg(feature = "derive")]
 pub mod mappings;
 
+/// How many threads do a piece of work for which `asked` are asked; 0 is one per core.
+fn threads(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        asked => asked,
+    }
+}
+
 /// What generated code calls; not for others.
 #[doc(hidden)]
 pub mod __private {

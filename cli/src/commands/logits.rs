@@ -1,5 +1,6 @@
 //! The part of `transship verify` that runs models.
 
+use transship::engine::splitmix64;
 use transship::nn::{DType, Place, agreement, message};
 use transship::{BindOptions, Setting};
 
@@ -60,20 +61,12 @@ pub(crate) fn compare(
     })
 }
 
-/// Tokens of SplitMix64 (Steele, Lea, Flood 2014), the same for a seed on every machine.
+/// Tokens that are the same for a seed on every machine.
 fn random_tokens(seed: u64, count: usize, vocab: usize) -> Vec<u32> {
     let vocab = u32::try_from(vocab).unwrap_or(u32::MAX).max(1);
-    let mut state = seed;
-    let mut token = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // The upper 32 bits as a fraction of the vocabulary.
-        let upper = (z ^ (z >> 31)) >> 32;
-        ((upper * u64::from(vocab)) >> 32) as u32
-    };
-    (0..count).map(|_| token()).collect()
+    // The upper 32 bits as a fraction of the vocabulary.
+    let token = |index| (((splitmix64(seed, index) >> 32) * u64::from(vocab)) >> 32) as u32;
+    (0..).take(count).map(token).collect()
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::time::Instant;
 use serde_json::json;
 use tokenizers::Tokenizer;
 use transship::nn::{CausalLm, LanguageModel, Place, Sampling, Tensor, Until, generate, message};
-use transship::{BaseConfig, BindOptions, Binding};
+use transship::{BindOptions, Binding};
 
 use crate::args::{Format, Run as Args};
-use crate::load::{Purpose, choose, failed, open};
+use crate::load::{Purpose, base_config, choose, failed, open};
 use crate::model::{self, Computing};
 use crate::tokenizer::{self, decode, encode, undecodable};
 use crate::{Failure, Streams};
@@ -17,8 +17,8 @@ use crate::{Failure, Streams};
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let place: Place = args.device.parse().map_err(Failure::new)?;
     let checkpoint = open(&args.input, &args.choice)?;
-    let base = args.config.as_deref().map(BaseConfig::read).transpose().map_err(Failure::new)?;
-    let bind = BindOptions { settings: args.set.clone(), base, ranks: Vec::new(), shares: Vec::new() };
+    let base = base_config(args.config.as_deref())?;
+    let bind = BindOptions { settings: args.set.clone(), base, ..BindOptions::default() };
     let (mapping, side) = choose(&checkpoint, args.mapping.as_deref(), None, Purpose::Read, &bind, streams)?;
     let computing = Computing::new(place, args.dtype, &checkpoint)?;
     // What is wrong with the prompt shows before the model is loaded.

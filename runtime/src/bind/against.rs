@@ -61,7 +61,7 @@ pub(crate) fn bind_pair<'a>(
         // A config to start from is one of the second's side, and says what the first does not.
         let base = options.base.clone().filter(|_| which == 0 && toward.is_some());
         let settings = [&options.settings, more].concat();
-        let options = BindOptions { settings, base, ranks: Vec::new(), shares: Vec::new() };
+        let options = BindOptions { settings, base, ..BindOptions::default() };
         let against = Some(Against { toward, values });
         Binding::bind(mapping, checkpoints[which], sides[which], &options, against)
     };

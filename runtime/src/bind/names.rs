@@ -153,6 +153,14 @@ pub(crate) fn sorted_key(captures: &Captures) -> Key {
     key
 }
 
+/// The coordinates of both.
+pub(crate) fn joined_key(one: &Key, other: &Key) -> Key {
+    let mut key = [one.as_slice(), other].concat();
+    key.sort_unstable();
+    key.dedup();
+    key
+}
+
 /// Whether a rule moves tensors as they lie.
 pub(crate) fn is_renaming(rule: &Rule) -> bool {
     rule.sides.iter().flatten().flat_map(|e| &e.stored).all(|s| s.layouts.is_empty())

@@ -30,6 +30,7 @@ mod float;
 mod kernel;
 mod nest;
 mod normal;
+mod random;
 mod strided;
 
 pub(crate) use compare::differences;
@@ -37,6 +38,7 @@ pub use compare::{Tolerance, equal};
 pub use content::{Content, PreparedTensor, Scratch, TargetTensor};
 pub use convert::{Affine, Convert, copy};
 pub use fill::{Fill, Mean, Region, Rows};
+pub use random::splitmix64;
 pub(crate) use strided::row_major;
 pub use strided::{CopyError, StridedCopy};
 

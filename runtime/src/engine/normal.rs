@@ -1,16 +1,14 @@
 //! Normally distributed values, each a function of the seed and its index alone.
 //!
-//! The generator is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) used as a counter: value `i` takes the output that
-//! the generator seeded with `seed` gives at step `i + 1`. Its upper 53 bits, plus one half, over 2^53 are uniform in
+//! Value `i` takes output `i` of [`splitmix64`]. Its upper 53 bits, plus one half, over 2^53 are uniform in
 //! the open unit interval; the quantile function AS 241 (Wichura, 1988) makes them normal. Only basic arithmetic and
 //! square roots are used, so that every platform gives the same bits.
 
+use super::random::splitmix64;
+
 /// Value `index` of the standard normal sequence of `seed`.
 pub(super) fn standard_normal(seed: u64, index: u64) -> f64 {
-    let mut bits = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^= bits >> 31;
+    let bits = splitmix64(seed, index);
     let distance_to_half = ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64 - 0.5;
     quantile(distance_to_half)
 }

@@ -153,8 +153,7 @@ fn device_softmax(scores: &Tensor, scale: f64, queries: usize, mask: Mask<'_>) -
     candle_nn::ops::softmax_last_dim(&scores)
 }
 
-/// Minus infinity where a key comes after its query, `[queries keys]`. Only two ranges
-/// are sent to the device.
+/// Minus infinity where a key comes after its query, `[queries keys]`. Only two ranges are sent to the device.
 fn after(queries: usize, keys: usize, device: &Device) -> Result<Tensor> {
     let (first, last) = (index(keys - queries)?, index(keys)?);
     let rows = Tensor::arange(first, last, device)?.reshape((queries, 1))?.broadcast_as((queries, keys))?;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::CausalLm;
+use crate::engine::splitmix64;
 
 /// How the next token is chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +41,8 @@ pub struct Until {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
-    state: u64,
+    /// How many random numbers were taken of the seed's sequence.
+    taken: u64,
 }
 
 impl Sampler {
@@ -58,7 +60,7 @@ impl Sampler {
         if sampling.top_k == Some(0) {
             bail!("top-k of 0 leaves no token to choose");
         }
-        Ok(Sampler { state: sampling.seed, sampling })
+        Ok(Sampler { sampling, taken: 0 })
     }
 
     /// Chooses the next token by its logits.
@@ -105,13 +107,11 @@ impl Sampler {
         token(order[parts.len() - 1])
     }
 
-    /// The next number of [0, 1): SplitMix64 (Steele, Lea, Flood 2014).
+    /// The next number of [0, 1).
     fn uniform(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        let bits = splitmix64(self.sampling.seed, self.taken);
+        self.taken = self.taken.wrapping_add(1);
+        (bits >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

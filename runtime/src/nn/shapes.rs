@@ -23,10 +23,18 @@ pub fn split<const N: usize>(x: &Tensor, sizes: [usize; N]) -> Result<[Tensor; N
     if sizes.iter().try_fold(0usize, |sum, size| sum.checked_add(*size)) != Some(width) {
         bail!("parts of {sizes:?} do not make {width} elements");
     }
+    parts(sizes, |start, size| x.narrow(D::Minus1, start, size))
+}
+
+/// What `part` gives for the start and the size of each part of these sizes.
+fn parts<const N: usize>(
+    sizes: [usize; N],
+    part: impl Fn(usize, usize) -> Result<Tensor>,
+) -> Result<[Tensor; N]> {
     let mut start = 0;
     let mut parts = Vec::with_capacity(N);
     for size in sizes {
-        parts.push(x.narrow(D::Minus1, start, size)?);
+        parts.push(part(start, size)?);
         start += size;
     }
     <[Tensor; N]>::try_from(parts).map_err(|_| Error::Msg("parts were lost".to_owned()))
@@ -43,13 +51,7 @@ pub fn split_within<const N: usize>(
     after: usize,
 ) -> Result<[Tensor; N]> {
     let whole = split_last(x, &[before, sizes.iter().sum(), after])?;
-    let mut start = 0;
-    let mut parts = Vec::with_capacity(N);
-    for size in sizes {
-        parts.push(join_last(&whole.narrow(D::Minus2, start, size)?, 3)?);
-        start += size;
-    }
-    <[Tensor; N]>::try_from(parts).map_err(|_| Error::Msg("parts were lost".to_owned()))
+    parts(sizes, |start, size| join_last(&whole.narrow(D::Minus2, start, size)?, 3))
 }
 
 /// The first or the last coordinate along a dimension, which is gone after it.

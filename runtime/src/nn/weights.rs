@@ -14,7 +14,7 @@ use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 use transship_grammar as grammar;
 
-use grammar::model::{Model, Module, ModuleKind, ParameterId, ScopeId, Value, ValueKind};
+use grammar::model::{Model, Module, ModuleKind, ParameterId, ScopeId, ValueKind};
 use grammar::{AxisId, KernelOrder};
 
 use super::{Activation, Embedding, LayerNorm, Linear, Pairs, RmsNorm, Rotary};
@@ -58,10 +58,12 @@ pub fn load<C: PortConfig, M>(
     plan.check_copies(&derived)?;
     let value = |name: &str| binding.value(mapping.field_named(name)?).cloned();
     let config = C::from_values(&value).map_err(|name| PortError::Config { name })?;
+    let targets = plan.targets.iter().map(|target| (target.name.as_str(), target)).collect();
     let loader = Loader {
         model,
         binding: &binding,
-        targets: plan.targets.iter().map(|target| (target.name.as_str(), target)).collect(),
+        positions: positions(model, &binding, &targets),
+        targets,
         device,
         dtype,
         tensors: RefCell::default(),
@@ -88,10 +90,33 @@ struct Loader<'l, 'a> {
     targets: HashMap<&'l str, &'l TargetTensor<'a>>,
     device: &'l Device,
     dtype: DType,
+    /// How many positions there are, if they are limited.
+    positions: Option<usize>,
     /// Those that are loaded: a table that is the head too is one tensor.
     tensors: RefCell<HashMap<String, Tensor>>,
     /// Tables of angles, which layers share.
     rotaries: RefCell<Vec<(RotaryOptions, Rotary)>>,
+}
+
+fn positions(
+    model: &Model,
+    binding: &Binding<'_>,
+    targets: &HashMap<&str, &TargetTensor<'_>>,
+) -> Option<usize> {
+    let mut table = None;
+    model.block.visit(&mut |value| {
+        if let ValueKind::Gather { table: rows, index, .. } = &value.kind
+            && matches!(index.kind, ValueKind::Position)
+        {
+            table = Some(*rows);
+        }
+    });
+    let rows = table.and_then(|rows| targets.get(&*Model::kernel_name(rows, &[]))?.shape.first().copied());
+    let stated = || {
+        let field = binding.mapping().field_named("positions")?;
+        u64::try_from(binding.value(field)?.as_integer()?).ok()
+    };
+    rows.or_else(stated).and_then(|n| usize::try_from(n).ok())
 }
 
 /// What tells rotary embeddings apart.
@@ -248,24 +273,7 @@ impl<'w, 'a> Weights<'w, 'a> {
     /// How many positions the model has: the rows of its table of positions, or the config value `positions`.
     #[must_use]
     pub fn positions(&self) -> Option<usize> {
-        let (model, binding) = (self.loader.model, self.loader.binding);
-        let mut table = None;
-        model.block.visit(&mut |value| {
-            if let ValueKind::Gather { table: rows, index, .. } = &value.kind
-                && is_position(index)
-            {
-                table = Some(*rows);
-            }
-        });
-        let rows = table.and_then(|rows| {
-            let target = self.loader.targets.get(&*Model::kernel_name(rows, &[]))?;
-            target.shape.first().copied()
-        });
-        let stated = || {
-            let field = binding.mapping().field_named("positions")?;
-            u64::try_from(binding.value(field)?.as_integer()?).ok()
-        };
-        rows.or_else(stated).and_then(|n| usize::try_from(n).ok())
+        self.loader.positions
     }
 
     /// How many coordinates an axis has.
@@ -444,10 +452,6 @@ impl<'w, 'a> Weights<'w, 'a> {
 /// The innermost index of a key that is one of `picked`.
 fn innermost(key: &Key, picked: &[AxisId]) -> Option<AxisId> {
     key.iter().rev().map(|(index, _)| *index).find(|index| picked.contains(index))
-}
-
-fn is_position(value: &Value) -> bool {
-    matches!(value.kind, ValueKind::Position)
 }
 
 /// A target tensor in memory, on the device.

@@ -64,10 +64,7 @@ pub fn run(
     for file in &plan.files {
         directory.add(&file.name, file.size)?;
     }
-    let threads = match options.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
+    let threads = crate::threads(options.threads);
     let checksums = Checksums::new(&plan.files);
     Job { directory: &directory, files: &plan.files, tensors: &prepared, checksums: &checksums, options }
         .run(threads)?;

@@ -17,7 +17,7 @@ use super::ranks::TargetRanks;
 use super::tensors::{target_dtype, whole};
 use super::ties::check_ties;
 use super::{Check, PlanOptions};
-use crate::bind::{Binding, Claimed, Key, is_renaming, sorted_key};
+use crate::bind::{Binding, Claimed, Key, is_renaming, joined_key, sorted_key};
 use crate::engine::{Content, Convert, StridedCopy, row_major};
 use crate::{DType, Tensor};
 
@@ -168,7 +168,7 @@ impl<'a> Pairing<'_, 'a> {
         let mut parameter = ParameterPair {
             name: shard.tensor.name.clone(),
             dtypes: [own, other],
-            converted: self.converted(second, own),
+            converted: converted(self.bindings, self.options, second.stored, own),
             lengths: self.lengths(first, second),
             elements: 0,
             parts: Vec::new(),
@@ -190,16 +190,6 @@ impl<'a> Pairing<'_, 'a> {
         let binding = &self.bindings[which];
         let mut entries = self.rule.sides[binding.from.index()].iter();
         entries.any(|entry| !binding.keys_with(&entry.stored[0].name, key).is_empty())
-    }
-
-    /// The dtype that a conversion of `own` writes.
-    fn converted(&self, second: &Found<'a>, own: DType) -> DType {
-        let [input, output] = self.bindings;
-        let stated = second.stored.dtype.as_deref();
-        if input.from == output.from {
-            return self.options.dtype.filter(|_| own.is_float()).unwrap_or(own);
-        }
-        target_dtype(input, self.options, stated, own)
     }
 
     /// Axes of the second that are not as long as in the first.
@@ -231,9 +221,7 @@ impl<'a> Pairing<'_, 'a> {
         let Some(strides) = addressable(&other.tensor.strides) else { return };
         let Ok(offset) = usize::try_from(other.tensor.offset) else { return };
         for (first, shard, source) in matching(firsts, target.labels.clone()) {
-            let mut key = [first.key.as_slice(), &second.key].concat();
-            key.sort_unstable();
-            key.dedup();
+            let key = joined_key(&first.key, &second.key);
             let pair = Pair {
                 binding: input,
                 key: &key,
@@ -270,6 +258,19 @@ impl<'a> Pairing<'_, 'a> {
             });
         }
     }
+}
+
+/// The dtype that a conversion writes parameters of `own` in, which are stored as `second` in the second.
+fn converted(
+    [input, output]: &[Binding<'_>; 2],
+    options: &PlanOptions,
+    second: &grammar::Stored,
+    own: DType,
+) -> DType {
+    if input.from == output.from {
+        return options.dtype.filter(|_| own.is_float()).unwrap_or(own);
+    }
+    target_dtype(input, options, second.dtype.as_deref(), own)
 }
 
 /// Elements of a box at the coordinates that names fix.
@@ -325,14 +326,10 @@ fn pair_renamed<'a>(
             }
             continue;
         };
-        let dtype = match bindings[0].from == bindings[1].from {
-            true => options.dtype.filter(|_| other.dtype.is_float()).unwrap_or(other.dtype),
-            false => target_dtype(&bindings[0], options, stored.dtype.as_deref(), other.dtype),
-        };
         let mut pair = ParameterPair {
             name: tensor.name.clone(),
             dtypes: [other.dtype, tensor.dtype],
-            converted: dtype,
+            converted: converted(bindings, options, stored, other.dtype),
             lengths: Vec::new(),
             elements: tensor.elements(),
             parts: Vec::new(),

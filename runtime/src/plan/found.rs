@@ -11,7 +11,7 @@ use super::Check;
 use super::pieces::{Instance, LayoutSizes, StoredPart, with_labels};
 use super::tensors::restrict;
 use crate::Tensor;
-use crate::bind::{Claimed, Key, split_over};
+use crate::bind::{Claimed, Key, joined_key, split_over};
 
 /// A parameter of the source side that takes part.
 pub(super) struct Found<'a> {
@@ -67,9 +67,7 @@ impl<'a> Instance<'_, 'a> {
             let claimed = binding.claims.entries.get(&claim).filter(|claimed| claimed.era == era);
             let Some(claimed) = claimed else { continue };
             let stored = &entry.stored[era];
-            let mut all = [self.key.clone(), key].concat();
-            all.sort_unstable();
-            all.dedup();
+            let all = joined_key(self.key, &key);
             let Some(layout) = binding.layout(stored, &all) else {
                 diagnostics.push(self.unknown_shape(stored));
                 continue;

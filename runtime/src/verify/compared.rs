@@ -74,10 +74,7 @@ pub(super) fn compare(
     threads: usize,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Vec<Difference> {
-    let threads = match threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
+    let threads = crate::threads(threads);
     let next = AtomicUsize::new(0);
     let found: Mutex<Vec<(usize, Difference)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -13,6 +13,14 @@ impl<'a> Forward<'_, 'a> {
     pub(super) fn block(&mut self, block: &'a ast::Block, owner: Span) -> Option<Block> {
         let outside = self.bindings.len();
         let around = std::mem::take(&mut self.statements);
+        let result = self.unfold(block, owner);
+        let statements = std::mem::replace(&mut self.statements, around);
+        self.bindings.truncate(outside);
+        Some(Block { statements, result: result? })
+    }
+
+    /// The value of a block whose statements join those around it.
+    pub(super) fn unfold(&mut self, block: &'a ast::Block, owner: Span) -> Option<Value> {
         let mut good = true;
         for statement in &block.statements {
             good &= self.statement(statement).is_some();
@@ -24,9 +32,7 @@ impl<'a> Forward<'_, 'a> {
                 None
             }
         };
-        let statements = std::mem::replace(&mut self.statements, around);
-        self.bindings.truncate(outside);
-        Some(Block { statements, result: result.filter(|_| good)? })
+        result.filter(|_| good)
     }
 
     fn no_value(&mut self, block: &ast::Block, owner: Span) {

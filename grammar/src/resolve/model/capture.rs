@@ -37,28 +37,18 @@ impl Free {
 
     fn statements(&mut self, statements: &[Statement]) {
         for statement in statements {
-            match statement {
-                Statement::Let { variable, value } => {
-                    self.value(value);
-                    self.named.insert(*variable);
-                }
-                Statement::Split { parts, value, .. } => {
-                    self.value(value);
-                    self.named.extend(parts);
-                }
-                Statement::TopK { values, indices, value, .. } => {
-                    self.value(value);
-                    self.named.extend([*values, *indices]);
-                }
-                Statement::For { carried, captured, body, .. } => {
-                    for one in carried {
-                        self.read.extend([one.initial, one.end]);
-                        self.named.extend([one.start, one.result]);
-                    }
-                    self.read.extend(captured);
-                    self.statements(body);
-                }
+            if let Some(value) = statement.value() {
+                self.value(value);
             }
+            if let Statement::For { carried, captured, body, .. } = statement {
+                for one in carried {
+                    self.read.extend([one.initial, one.end]);
+                    self.named.insert(one.start);
+                }
+                self.read.extend(captured);
+                self.statements(body);
+            }
+            self.named.extend(statement.named());
         }
     }
 
@@ -67,31 +57,10 @@ impl Free {
             ValueKind::Variable(variable) => {
                 self.read.insert(*variable);
             }
-            ValueKind::Parameter(_) | ValueKind::Scalar(_) | ValueKind::Position => {}
-            ValueKind::Gather { index: input, .. }
-            | ValueKind::Linear { input, .. }
-            | ValueKind::Norm { input, .. }
-            | ValueKind::Activation { input, .. }
-            | ValueKind::Softmax { input, .. }
-            | ValueKind::Reduce { input, .. }
-            | ValueKind::Pick { input, .. }
-            | ValueKind::Cast { input, .. } => self.value(input),
-            ValueKind::Attention(attention) => {
-                let operands = [&attention.query, &attention.key, &attention.value];
-                operands.into_iter().chain(&attention.mask).for_each(|v| self.value(v));
-            }
-            ValueKind::Rotary(rotary) => self.value(&rotary.input),
-            ValueKind::Binary { left, right, .. } => {
-                self.value(left);
-                self.value(right);
-            }
-            ValueKind::Join { parts } => parts.iter().for_each(|v| self.value(v)),
             ValueKind::Choose { arms, .. } => arms.iter().for_each(|(_, block)| self.block(block)),
-            ValueKind::Routed(routed) => {
-                self.value(&routed.indices);
-                self.value(&routed.weights);
-                self.block(&routed.body);
-            }
+            ValueKind::Routed(routed) => self.block(&routed.body),
+            _ => {}
         }
+        value.operands().into_iter().for_each(|operand| self.value(operand));
     }
 }

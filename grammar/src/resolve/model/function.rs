@@ -62,18 +62,11 @@ impl<'a> Forward<'_, 'a> {
         let outside = std::mem::replace(&mut self.bindings, inside);
         let fixed = std::mem::take(&mut self.fixed);
         self.open_functions.push(name);
-        let mut good = true;
-        for statement in &function.block.statements {
-            good &= self.statement(statement).is_some();
-        }
-        let result = match &function.block.result {
-            Some(result) => self.value(result),
-            None => self.function_without_value(function),
-        };
+        let result = self.unfold(&function.block, function.name.span);
         self.open_functions.pop();
         self.bindings = outside;
         self.fixed = fixed;
-        let result = result.filter(|_| good)?;
+        let result = result?;
         self.check_result(&result, declared.as_ref(), &function.result).then_some(result)
     }
 
@@ -92,17 +85,6 @@ impl<'a> Forward<'_, 'a> {
             )
             .help("a function is unfolded where it is called; repeat by `for`"),
         );
-    }
-
-    fn function_without_value(&mut self, function: &ModelDecl) -> Option<Value> {
-        let block = function.block.span;
-        let end = Span { start: block.end.saturating_sub(1), ..block };
-        self.error(
-            Diagnostic::error(Code::ResultType, end, "this block has no value", "ends without one")
-                .with(function.name.span, "of this")
-                .help("end it with the value it leads to, on a line of its own"),
-        );
-        None
     }
 
     /// What a function cannot be, however it is called.

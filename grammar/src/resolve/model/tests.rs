@@ -26,49 +26,11 @@ fn shipped(name: &str) -> Mapping {
     }
 }
 
-/// Everything that computes a value in a block, inner values after outer ones.
+/// Everything that computes a value in a block, inner values before outer ones.
 fn values(block: &Block) -> Vec<&Value> {
     let mut all = Vec::new();
-    of_statements(&block.statements, &mut all);
-    of_value(&block.result, &mut all);
+    block.visit(&mut |value| all.push(value));
     all
-}
-
-fn of_statements<'m>(statements: &'m [Statement], all: &mut Vec<&'m Value>) {
-    for statement in statements {
-        match statement {
-            Statement::Let { value, .. } | Statement::Split { value, .. } | Statement::TopK { value, .. } => {
-                of_value(value, all);
-            }
-            Statement::For { body, .. } => of_statements(body, all),
-        }
-    }
-}
-
-fn of_value<'m>(value: &'m Value, all: &mut Vec<&'m Value>) {
-    all.push(value);
-    match &value.kind {
-        ValueKind::Linear { input, .. }
-        | ValueKind::Norm { input, .. }
-        | ValueKind::Activation { input, .. } => {
-            of_value(input, all);
-        }
-        ValueKind::Softmax { input, .. } | ValueKind::Pick { input, .. } => of_value(input, all),
-        ValueKind::Gather { index, .. } => of_value(index, all),
-        ValueKind::Attention(a) => [&a.query, &a.key, &a.value].into_iter().for_each(|v| of_value(v, all)),
-        ValueKind::Rotary(rotary) => of_value(&rotary.input, all),
-        ValueKind::Binary { left, right, .. } => {
-            of_value(left, all);
-            of_value(right, all);
-        }
-        ValueKind::Choose { arms, .. } => arms.iter().for_each(|(_, block)| all.extend(values(block))),
-        ValueKind::Routed(routed) => {
-            of_value(&routed.indices, all);
-            of_value(&routed.weights, all);
-            all.extend(values(&routed.body));
-        }
-        _ => {}
-    }
 }
 
 /// Names of the dimensions of a value.

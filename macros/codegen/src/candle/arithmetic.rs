@@ -7,6 +7,7 @@ use transship_grammar::model::{Dim, Scalar, ScalarOp, Value, ValueKind};
 use super::Emit;
 use super::block::{Body, gate_of};
 use super::place::{Emitted, Form, Place, axes, extents};
+use super::scalar;
 
 impl<'m> Body<'_, 'm> {
     fn gated(&mut self, value: &Value) -> Option<Emitted> {
@@ -41,12 +42,7 @@ impl<'m> Body<'_, 'm> {
         }
         let (a, b) = (self.flat_value(left)?, self.flat_value(right)?);
         let (ours, theirs) = (&left.ty.dims, &right.ty.dims);
-        let sign = match op {
-            ScalarOp::Add => quote!(+),
-            ScalarOp::Subtract => quote!(-),
-            ScalarOp::Multiply => quote!(*),
-            ScalarOp::Divide => quote!(/),
-        };
+        let sign = scalar::sign(op);
         if ours == theirs {
             let (a, b) = (a.operand(), b.operand());
             return Ok(Emitted::call(quote!((#a #sign #b)), Form::Flat));
@@ -109,12 +105,7 @@ impl<'m> Body<'_, 'm> {
         let x = self.any_value(left)?;
         let form = x.form;
         let (x, number) = (x.operand(), self.number("factor", number));
-        let sign = match op {
-            ScalarOp::Add => quote!(+),
-            ScalarOp::Subtract => quote!(-),
-            ScalarOp::Multiply => quote!(*),
-            ScalarOp::Divide => quote!(/),
-        };
+        let sign = scalar::sign(op);
         Ok(Emitted::call(quote!((#x #sign #number)), form))
     }
 

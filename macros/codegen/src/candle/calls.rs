@@ -238,37 +238,33 @@ impl<'m> Body<'_, 'm> {
         }
         let call = &method.name;
         let mut tokens: Vec<Ident> = Vec::new();
+        let mut inputs = Vec::new();
         let mut arguments = Vec::new();
         for variable in &method.given {
-            let ty = &self.parts.model.variable(*variable).ty;
-            if ty.dims.iter().any(|dim| matches!(dim, Dim::Extent(_))) {
-                let mut name = ident(&snake(&self.parts.model.variable(*variable).name));
-                if tokens.contains(&name) {
-                    name = format_ident!("{name}_{}", tokens.len());
-                }
-                arguments.push(quote!(&#name));
-                tokens.push(name);
-            } else {
+            let declared = self.parts.model.variable(*variable);
+            if !declared.ty.dims.iter().any(|dim| matches!(dim, Dim::Extent(_))) {
                 arguments.push(self.argument(*variable)?);
+                continue;
             }
+            let mut name = ident(&snake(&declared.name));
+            if tokens.contains(&name) {
+                name = format_ident!("{name}_{}", tokens.len());
+            }
+            arguments.push(quote!(&#name));
+            tokens.push(name);
+            inputs.push(*variable);
         }
         for one in &method.borrowed {
             arguments.push(self.field_by_reference(one.scope, &one.field));
         }
         let list = self.list(scope, block.result.span)?;
-        let inputs = method.given.iter().copied().filter(|variable| {
-            self.parts.model.variable(*variable).ty.dims.iter().any(|dim| matches!(dim, Dim::Extent(_)))
-        });
-        let inputs: Vec<VariableId> = inputs.collect();
         Ok((inputs, quote!(|expert, [#(#tokens),*]| #list[expert].#call(#(#arguments),*))))
     }
 }
 
 fn span_of(statement: &Statement) -> Span {
     match statement {
-        Statement::Let { value, .. } | Statement::Split { value, .. } | Statement::TopK { value, .. } => {
-            value.span
-        }
         Statement::For { span, .. } => *span,
+        _ => statement.value().map_or_else(Span::default, |value| value.span),
     }
 }

@@ -6,7 +6,7 @@ use transship_grammar::model::{Block, Model, ParameterId, Value, ValueKind};
 use transship_grammar::{ExprKind, Pattern, PatternChoice, Value as ConfigValue};
 
 use super::block::Body;
-use super::operation::{Layer, dim_count};
+use super::operation::dim_count;
 use super::parts::Wanted;
 use super::place::Emitted;
 use super::{Emit, docs};
@@ -68,16 +68,14 @@ impl<'m> Body<'_, 'm> {
         }
         let number = self.parts.choice(value);
         let number_literal = Literal::usize_unsuffixed(number);
-        let mut init = TokenStream::new();
-        for (at, (layer, ..)) in layers.iter().enumerate() {
-            let Layer { load, given, after, wanted, .. } = layer;
-            let path = &wanted.path;
-            let pattern = arm_pattern(at, layers.len());
-            init.extend(quote!(#pattern => at.#load(#path #given)? #after,));
-        }
-        let init = self
-            .decision(arms, number, &layers.iter().map(|(l, ..)| l).collect::<Vec<_>>())
-            .unwrap_or_else(|| quote!(match at.arm(#number_literal)? { #init }));
+        let loads: Vec<TokenStream> = layers.iter().map(|(layer, ..)| layer.loading()).collect();
+        let init = self.decision(value, &loads).unwrap_or_else(|| {
+            let arms = loads.iter().enumerate().map(|(at, load)| {
+                let pattern = arm_pattern(at, loads.len());
+                quote!(#pattern => #load,)
+            });
+            quote!(match at.arm(#number_literal)? { #(#arms)* })
+        });
         let name = layers.last().map_or(String::new(), |(layer, ..)| layer.wanted.name.clone());
         let docs: Vec<String> = layers
             .iter()
@@ -96,30 +94,17 @@ impl<'m> Body<'_, 'm> {
     }
 
     /// `if config.tied { … } else { … }`, where that is all that is decided.
-    fn decision(&self, arms: &[Arm], number: usize, layers: &[&Layer<'_>]) -> Option<TokenStream> {
-        let mut on = None;
-        self.parts.model.block.visit(&mut |value: &Value| {
-            if let ValueKind::Choose { on: decided, .. } = &value.kind
-                && self.parts.choice(value) == number
-            {
-                on = Some(decided.clone());
-            }
-        });
-        let ExprKind::Field(field) = on?.kind else { return None };
+    fn decision(&self, value: &Value, loads: &[TokenStream]) -> Option<TokenStream> {
+        let ValueKind::Choose { on, arms } = &value.kind else { return None };
+        let ExprKind::Field(field) = on.kind else { return None };
         let truth = arms
             .first()
             .is_some_and(|(pattern, _)| pattern.choices == [PatternChoice::Is(ConfigValue::Bool(true))]);
-        let ([yes, no], true, Some(Kind::Bool)) = (layers, truth, certain_kind(self.parts.mapping, field))
+        let ([yes, no], true, Some(Kind::Bool)) = (loads, truth, certain_kind(self.parts.mapping, field))
         else {
             return None;
         };
         let name = ident(&self.parts.mapping.field(field).name);
-        let load = |layer: &Layer<'_>| {
-            let Layer { load, given, after, wanted, .. } = layer;
-            let path = &wanted.path;
-            quote!(at.#load(#path #given)? #after)
-        };
-        let (yes, no) = (load(yes), load(no));
         Some(quote!(if config.#name { #yes } else { #no }))
     }
 

@@ -1,6 +1,6 @@
 //! Operations, as calls of layers and of candle.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 use transship_grammar::model::{
     Activation, ActivationChoice, Dim, Module, ModuleKind, ParameterId, Routed, Scalar, ScopeId, Tensor,
@@ -25,6 +25,15 @@ pub(super) struct Layer<'k> {
     pub(super) given: TokenStream,
     pub(super) after: TokenStream,
     pub(super) weight: ParameterId,
+}
+
+impl Layer<'_> {
+    /// The expression that loads it.
+    pub(super) fn loading(&self) -> TokenStream {
+        let Layer { load, given, after, wanted, .. } = self;
+        let path = &wanted.path;
+        quote!(at.#load(#path #given)? #after)
+    }
 }
 
 impl<'m> Body<'_, 'm> {
@@ -115,30 +124,28 @@ impl<'m> Body<'_, 'm> {
 
     pub(super) fn number_tensor(&mut self, scalar: &Scalar) -> Emit<Emitted> {
         let number = self.number("number", scalar);
-        let device = self.root_field("device");
-        let dtype = self.root_field("dtype");
+        let device = self.device();
+        let dtype = self.parts.dtype();
+        let dtype = self.root_field(&dtype);
         Ok(Emitted::call(quote!(nn::number(#number, &#device, #dtype)), Form::Flat))
     }
 
-    /// A field of the whole model.
-    fn root_field(&mut self, name: &str) -> TokenStream {
-        let ty = match name {
-            "device" => quote!(Device),
-            _ => quote!(DType),
-        };
-        let getter = ident(name);
-        let field = self.parts.member(ScopeId(0), &format!("root {name}"), name, "", || {
-            (ty, if name == "device" { quote!(at.#getter().clone()) } else { quote!(at.#getter()) })
-        });
+    /// A field of the whole model, as a value.
+    fn root_field(&mut self, field: &Ident) -> TokenStream {
         let is_own = self.scope == ScopeId(0);
-        let field = self.field(ScopeId(0), &field);
+        let field = self.field(ScopeId(0), field);
         if is_own { field } else { quote!((*#field)) }
+    }
+
+    fn device(&mut self) -> TokenStream {
+        let device = self.parts.device();
+        self.root_field(&device)
     }
 
     fn positions(&mut self) -> Emitted {
         self.reads_seq = true;
         self.reads_offset = true;
-        let device = self.root_field("device");
+        let device = self.device();
         Emitted::call(quote!(nn::positions(offset, seq, &#device)), Form::Flat)
     }
 
@@ -167,12 +174,10 @@ impl<'m> Body<'_, 'm> {
 
     /// The field of a layer.
     pub(super) fn layer(&mut self, layer: &Layer<'_>) -> TokenStream {
-        let Layer { key, ty, wanted, load, given, after, weight } = layer;
-        let path = &wanted.path;
-        let key = format!("{key} {} {path} {given} {after}", weight.0);
+        let Layer { key, ty, wanted, given, after, weight, .. } = layer;
+        let key = format!("{key} {} {} {given} {after}", weight.0, wanted.path);
         let docs = docs::weight(self.parts.mapping, self.parts.model, *weight);
-        let made = quote!(at.#load(#path #given)? #after);
-        self.guarded((wanted.scope, &wanted.name), &key, &docs, ty, &made)
+        self.guarded((wanted.scope, &wanted.name), &key, &docs, ty, &layer.loading())
     }
 
     fn gather(&mut self, table: ParameterId, index: &'m Value) -> Emit<Emitted> {

@@ -179,11 +179,14 @@ impl<'m> Parts<'m> {
         ident
     }
 
-    /// The name of the field with this key.
-    pub(super) fn field_of(&self, scope: ScopeId, key: &str) -> Ident {
-        let members = self.parts.get(&scope.0).map_or(&[][..], |part| part.members.as_slice());
-        let member = members.iter().find(|member| member.key == key);
-        member.map(|member| member.ident.clone()).expect("bug: a field that was not made")
+    /// The field of the whole model that says where its weights are.
+    pub(super) fn device(&mut self) -> Ident {
+        self.member(ScopeId(0), "root device", "device", "", || (quote!(Device), quote!(at.device().clone())))
+    }
+
+    /// The field of the whole model that says what its weights are of.
+    pub(super) fn dtype(&mut self) -> Ident {
+        self.member(ScopeId(0), "root dtype", "dtype", "", || (quote!(DType), quote!(at.dtype())))
     }
 
     /// A field of its own, whatever others there are.

@@ -58,19 +58,15 @@ fn tail(model: &Model) -> Option<usize> {
     if !is_by_position(model, &model.block.result) {
         return None;
     }
-    let by_position = |statement: &Statement| match statement {
-        Statement::Let { value, .. } | Statement::Split { value, .. } | Statement::TopK { value, .. } => {
-            is_by_position(model, value)
-        }
-        Statement::For { .. } => false,
-    };
+    let by_position =
+        |statement: &Statement| statement.value().is_some_and(|value| is_by_position(model, value));
     let cut = all.iter().rposition(|statement| !by_position(statement)).map_or(0, |last| last + 1);
     let read = read_by_tail(model, cut);
     // The head is given what statements before it made, a value of each token.
     let made = made_by(&all[..cut]);
     let whole = |variable: &VariableId| {
         let dims = &model.variable(*variable).ty.dims;
-        made.contains(&variable.0) && extents(dims) == 2 && dims[1] == Dim::Extent(model.sequence)
+        made.contains(variable) && extents(dims) == 2 && dims[1] == Dim::Extent(model.sequence)
     };
     (cut > 0 && !read.is_empty() && read.iter().all(whole)).then_some(cut)
 }
@@ -100,7 +96,7 @@ fn read_by_tail(model: &Model, cut: usize) -> Vec<VariableId> {
     let mut read: Vec<VariableId> = Vec::new();
     let mut look = |value: &Value| {
         if let ValueKind::Variable(id) = value.kind
-            && !own.contains(&id.0)
+            && !own.contains(&id)
             && !model.variable(id).ty.dims.is_empty()
             && !read.contains(&id)
         {
@@ -112,19 +108,8 @@ fn read_by_tail(model: &Model, cut: usize) -> Vec<VariableId> {
     read
 }
 
-fn made_by(statements: &[Statement]) -> BTreeSet<u32> {
-    let mut made = BTreeSet::new();
-    for statement in statements {
-        match statement {
-            Statement::Let { variable, .. } => {
-                made.insert(variable.0);
-            }
-            Statement::Split { parts, .. } => made.extend(parts.iter().map(|v| v.0)),
-            Statement::TopK { values, indices, .. } => made.extend([values.0, indices.0]),
-            Statement::For { carried, .. } => made.extend(carried.iter().map(|c| c.result.0)),
-        }
-    }
-    made
+fn made_by(statements: &[Statement]) -> BTreeSet<VariableId> {
+    statements.iter().flat_map(Statement::named).collect()
 }
 
 /// A model whose head can be asked for the last token alone.
@@ -357,18 +342,15 @@ fn describe(parts: &mut Parts<'_>) -> Emit<TokenStream> {
     let top = ScopeId(0);
     let vocab = parts.size_tokens(own, result)?;
     let docs = format!("How many {} there are for each token.", parts.model.result);
-    parts.member(top, "root vocab", "outputs", &docs, || (quote!(usize), vocab));
-    parts.member(
+    let outputs = parts.member(top, "root vocab", "outputs", &docs, || (quote!(usize), vocab));
+    let positions = parts.member(
         top,
         "root positions",
         "positions",
         "How many positions there are, if they are limited.",
         || (quote!(Option<usize>), quote!(at.positions())),
     );
-    parts.member(top, "root device", "device", "", || (quote!(Device), quote!(at.device().clone())));
-    parts.member(top, "root dtype", "dtype", "", || (quote!(DType), quote!(at.dtype())));
-    let fields = ["root vocab", "root positions", "root device", "root dtype"];
-    let [outputs, positions, device, dtype] = fields.map(|key| parts.field_of(top, key));
+    let [device, dtype] = [parts.device(), parts.dtype()];
     let outputs_docs = format!("The size of the last dimension of `{}`.", parts.model.result);
     Ok(quote! {
         #[doc = #outputs_docs]

@@ -88,13 +88,19 @@ pub(super) fn number(mapping: &Mapping, scalar: &Scalar) -> TokenStream {
                 if matches!(scalar, Scalar::Binary(..)) { quote!((#tokens)) } else { tokens }
             };
             let (left, right) = (operand(left), operand(right));
-            match op {
-                ScalarOp::Add => quote!(#left + #right),
-                ScalarOp::Subtract => quote!(#left - #right),
-                ScalarOp::Multiply => quote!(#left * #right),
-                ScalarOp::Divide => quote!(#left / #right),
-            }
+            let sign = sign(*op);
+            quote!(#left #sign #right)
         }
+    }
+}
+
+/// An operation as an operator of Rust.
+pub(super) fn sign(op: ScalarOp) -> TokenStream {
+    match op {
+        ScalarOp::Add => quote!(+),
+        ScalarOp::Subtract => quote!(-),
+        ScalarOp::Multiply => quote!(*),
+        ScalarOp::Divide => quote!(/),
     }
 }
 
