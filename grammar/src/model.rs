@@ -424,7 +424,7 @@ pub struct Attention {
     pub shared: Vec<usize>,
     /// Whether positions after a query's own are hidden from it.
     pub causal: bool,
-    /// 1 where a key is seen, 0 where not; over the extents of the key.
+    /// 1 where a key is seen, 0 where not; over the extents of the key. None where it is causal.
     pub mask: Option<Value>,
     /// What scores are multiplied by, if not by 1 / sqrt of the query's last dimension.
     pub scale: Option<Scalar>,

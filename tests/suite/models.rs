@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use transship::grammar::{Mapping, SideId, check};
-use transship::mappings::{MODELS, load_model};
+use transship::mappings::{MODELS, load_model, megatron_bert};
 use transship::nn::{CausalLm, DType, Device, LanguageModel, Result, Tensor};
 use transship::{BaseConfig, BindOptions, Checkpoint, ConvertOptions, convert, output};
 
@@ -176,19 +176,81 @@ fn models_saved_in_bf16_run_in_bf16() -> Result<()> {
     Ok(())
 }
 
+/// A checkpoint for each mapping, split over ranks where there is one.
+const SEVERAL: [&str; 6] = [
+    "hf/g_megatron_bert_v0_fp16_zip",
+    "megatron/legacy-v3-gpt2-tp2pp2",
+    "megatron/legacy-v3-llama-tp2",
+    "megatron/mcore-gpt2-tp2-torch",
+    "megatron/mcore-llama-main-tp2pp2-torch_dist",
+    "megatron/mcore-mixtral-ep2-torch",
+];
+
+/// Both halves of a case's text as `[2 seq]`.
+fn halves(ids: &Tensor) -> Result<Tensor> {
+    let (half, seq) = (ids.dim(1)? / 2, ids.dim(1)?);
+    Tensor::cat(&[ids.narrow(1, 0, half)?, ids.narrow(1, seq - half, half)?], 0)
+}
+
 #[test]
 fn several_texts_go_through_at_once() -> Result<()> {
-    for case in CASES.iter().filter(|case| case.folder.contains("tp2")).step_by(3) {
-        let (ids, _) = case.expected();
+    for name in MODELS {
+        let of = |folder: &str| CASES.iter().any(|c| c.folder == folder && c.mapping == *name);
+        assert_eq!(SEVERAL.iter().filter(|folder| of(folder)).count(), 1, "{name}");
+    }
+    for case in CASES.iter().filter(|case| SEVERAL.contains(&case.folder)) {
+        let ids = halves(&case.expected().0)?;
         let mut model = case.load(&case.open(), &case.bind(), DType::F32);
-        let (half, seq) = (ids.dim(1)? / 2, ids.dim(1)?);
-        let parts = [ids.narrow(1, 0, half)?, ids.narrow(1, seq - half, half)?];
-        let both = model.logits(&Tensor::cat(&parts, 0)?)?;
-        for (at, part) in parts.iter().enumerate() {
-            let alone = model.logits(part)?;
+        let both = model.logits(&ids)?;
+        for at in 0..2 {
+            let alone = model.logits(&ids.narrow(0, at, 1)?)?;
             let difference = largest_difference(&both.narrow(0, at, 1)?, &alone)?;
             assert!(difference < 2e-5, "{}: {difference}", case.folder);
         }
+        if let LanguageModel::Causal(model) = &mut model {
+            let steps = stepwise(&mut **model, &ids, 3)?;
+            let difference = largest_difference(&steps, &both)?;
+            assert!(difference < 2e-5, "{}: steps differ by {difference}", case.folder);
+        }
+    }
+    Ok(())
+}
+
+// Saved in bf16, so that the weights are the same in both.
+#[test]
+fn several_texts_go_stepwise_in_bf16() -> Result<()> {
+    let case = CASES.iter().find(|c| c.folder == "megatron/mcore-llama-distopt-bf16-tp1").expect("a case");
+    let ids = halves(&case.expected().0)?;
+    let expected = case.load(&case.open(), &case.bind(), DType::F32).logits(&ids)?;
+    let LanguageModel::Causal(mut model) = case.load(&case.open(), &case.bind(), DType::BF16) else {
+        panic!("Llama sees what came before alone");
+    };
+    let steps = stepwise(&mut *model, &ids, 3)?;
+    assert_eq!(steps.dtype(), DType::BF16);
+    let difference = relative_difference(&steps, &expected)?;
+    assert!(difference < 2e-2, "{difference}");
+    Ok(())
+}
+
+#[test]
+fn whether_a_sentence_follows_is_what_the_reference_says() -> Result<()> {
+    use megatron_bert::next_sentence_model::NextSentence;
+    let case = CASES.iter().find(|case| case.mapping == "megatron_bert").expect("a case");
+    let (ids, _) = case.expected();
+    let all = read_tensors(&data(case.folder).join(case.logits));
+    let (_, shape, bytes) = &all["seq_relationship_logits"];
+    let expected = Tensor::from_raw_buffer(bytes, DType::F32, shape, &Device::Cpu)?;
+    assert_eq!(expected.dims(), [1, 2]);
+    let own = case.open();
+    let directory = tempfile::tempdir().expect("a directory");
+    let converted = case.convert(&own, directory.path());
+    for (checkpoint, bind) in [(&own, case.bind()), (&converted, BindOptions::default())] {
+        let model = NextSentence::load(checkpoint, &bind, &Device::Cpu, DType::F32)
+            .unwrap_or_else(|e| panic!("{}: {e}", checkpoint.file()));
+        let logits = model.forward(&ids, None, None)?;
+        assert_eq!(logits.dims(), expected.dims());
+        let difference = (logits - &expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(difference < 1e-4, "{}: {difference}", checkpoint.file());
     }
     Ok(())
 }

@@ -83,13 +83,55 @@ config {
 wte [vocab hidden]            <=>  wte [vocab hidden]
 q [(heads head_dim) hidden]   <=>  q [(heads head_dim) hidden]
 
-model m over a (tokens [batch seq] in vocab, mask [batch seq]) -> y [batch seq heads head_dim] {
-    let x = q(wte[tokens])
-    attention(x, x, x, causal, mask: mask)
+model m over a (tokens [batch seq] in vocab, gain? [batch]) -> y [batch seq heads head_dim] {
+    let x = q(wte[tokens] * gain)
+    attention(x, x, x, causal)
 }
 ";
     let told = expand_mapping(&transship_grammar::Source::new("m.mapping", text), "M")
         .expect_err("no kernel does it");
     let told = transship_grammar::render(&told, transship_grammar::Style::Full { colour: false });
     insta::assert_snapshot!(told);
+}
+
+/// The code of a model over `wte` and `q`, with these arguments besides `tokens`.
+fn code_of(arguments: &str, body: &str) -> String {
+    let text = format!(
+        "\
+mapping m : a <=> b
+
+config {{
+    hidden = args.hidden <=> hidden
+    heads  = args.heads  <=> heads
+    vocab  = args.vocab  <=> vocab
+    kinds  = args.kinds  <=> kinds
+    hidden = heads * head_dim
+}}
+
+wte [vocab hidden]            <=>  wte [vocab hidden]
+q [(heads head_dim) hidden]   <=>  q [(heads head_dim) hidden]
+kinds_of [kinds hidden]       <=>  kinds_of [kinds hidden]
+
+model m over a (tokens [batch seq] in vocab, {arguments}) -> y [batch seq heads head_dim] {{
+    {body}
+}}
+"
+    );
+    expand_mapping(&transship_grammar::Source::new("m.mapping", &text), "M").expect("it is supported")
+}
+
+#[test]
+fn only_what_masks_and_types_tokens_is_a_masked_model() {
+    let attend = "let x = q(wte[tokens] + kinds_of[kind])
+    attention(x, x, x, mask: seen)";
+    let masked = code_of("kind? [batch seq] in kinds, seen? [batch seq]", attend);
+    assert!(masked.contains("impl MaskedLm for"), "{masked}");
+    // A number of each token that is no mask.
+    let weighted = "let x = q(wte[tokens] * gain + kinds_of[kind])
+    attention(x, x, x)";
+    let weighted = code_of("kind? [batch seq] in kinds, gain? [batch seq]", weighted);
+    assert!(!weighted.contains("MaskedLm for"), "{weighted}");
+    // No token sees another.
+    let alone = code_of("kind? [batch seq] in kinds", "q(wte[tokens] + kinds_of[kind])");
+    assert!(!alone.contains("MaskedLm for"), "{alone}");
 }

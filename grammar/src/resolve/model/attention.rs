@@ -43,7 +43,21 @@ impl<'a> Forward<'_, 'a> {
         let mut dims = query.ty.dims.clone();
         dims.pop();
         dims.extend(value.ty.dims.last().cloned());
-        let causal = !given.flags.is_empty();
+        let causal = given.flags.first().map(|(_, at)| *at);
+        if let (Some(causal), Some(mask)) = (causal, &mask) {
+            self.error(
+                Diagnostic::error(
+                    Code::WrongOperands,
+                    mask.span,
+                    "attention is given both `causal` and a mask",
+                    "a mask besides `causal`",
+                )
+                .with(causal, "later positions are hidden already")
+                .help("leave one of them out: a decoder is `causal`, an encoder has a `mask`"),
+            );
+            return None;
+        }
+        let causal = causal.is_some();
         let attention = Attention { query, key, value, groups, shared, causal, mask, scale };
         Some(Value { kind: ValueKind::Attention(Box::new(attention)), ty: numbers(dims), span })
     }

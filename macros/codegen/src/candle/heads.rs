@@ -65,9 +65,6 @@ impl<'m> Body<'_, 'm> {
             }
         };
         let call = if attention.causal {
-            if attention.mask.is_some() {
-                return Err(Unsupported::of(value, "causal attention with a mask besides"));
-            }
             let docs = "Attention to the tokens so far, and their keys and values.";
             let field = self.parts.new_member(
                 scope,

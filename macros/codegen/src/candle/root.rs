@@ -311,17 +311,23 @@ fn like(model: &Model, argument: &Argument, given: &Given) -> Emit<Ident> {
     })
 }
 
-/// Whether an argument is used as the mask of attentions alone.
+fn has_attention(model: &Model) -> bool {
+    let mut found = false;
+    model.block.visit(&mut |value| found |= matches!(value.kind, ValueKind::Attention(_)));
+    found
+}
+
+/// Whether an argument is used as the mask of attentions, and as nothing else.
 fn is_mask(model: &Model, argument: &Argument) -> bool {
     let is_it = |value: &Value| matches!(value.kind, ValueKind::Variable(id) if id == argument.variable);
-    let (mut all, mut masks) = (0, 0);
+    let (mut all, mut masks) = (0_usize, 0_usize);
     model.block.visit(&mut |value| {
         all += usize::from(is_it(value));
         if let ValueKind::Attention(attention) = &value.kind {
             masks += usize::from(attention.mask.as_ref().is_some_and(is_it));
         }
     });
-    all == masks
+    all == masks && masks > 0
 }
 
 /// The number of tokens, where statements ask for it.
@@ -438,12 +444,18 @@ fn traits(parts: &Parts<'_>, causal: bool, has_last: bool) -> TokenStream {
             }
         };
     }
+    if !has_attention(model) {
+        return TokenStream::new();
+    }
     let mut given = vec![quote!(ids)];
     let (mut types, mut mask) = (None, None);
     for other in others {
-        let (slot, name) = match model.variable(other.variable).ty.element {
-            Element::Number => (&mut mask, quote!(mask)),
-            _ => (&mut types, quote!(types)),
+        let ty = &model.variable(other.variable).ty;
+        let (slot, name) = match ty.element {
+            _ if ty.dims != ids.dims => return TokenStream::new(),
+            Element::Number if is_mask(model, other) => (&mut mask, quote!(mask)),
+            Element::Index(_) => (&mut types, quote!(types)),
+            _ => return TokenStream::new(),
         };
         if slot.replace(other.variable).is_some() {
             return TokenStream::new();
