@@ -94,32 +94,41 @@ impl Value {
 /// How a kernel takes a weight of two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelOrder {
-    /// As [`Parameter::layout`] has them: the rows of a table.
+    /// As [`Parameter::layout`] has them: `[out in]` for a linear layer, the rows of a table.
     AsWritten,
-    /// The second operand outermost: `[in out]` for a linear layer.
+    /// The second operand outermost, where the layout is `[in out]`.
     Swapped,
 }
 
 impl Model {
     /// How a parameter lies for the kernels that use it. A matrix that products alone take has what is contracted
-    /// outermost; everything else lies as its layout is written.
+    /// innermost, as the products with one row want it; everything else lies as its layout is written.
     #[must_use]
     pub fn kernel_order(&self, parameter: ParameterId) -> KernelOrder {
-        let mut contracted_first = None;
-        let mut otherwise = false;
-        self.block.visit(&mut |value| match &value.kind {
-            ValueKind::Linear { weight, contracted, .. } if *weight == parameter => {
-                contracted_first.get_or_insert(*contracted);
+        let mut taken = None;
+        self.block.visit(&mut |value| {
+            if let ValueKind::Linear { weight, contracted, .. } = &value.kind
+                && *weight == parameter
+            {
+                taken.get_or_insert(*contracted);
             }
-            ValueKind::Gather { table: other, .. } | ValueKind::Parameter(other) if *other == parameter => {
-                otherwise = true;
-            }
-            _ => {}
         });
-        match contracted_first {
-            Some(1) if !otherwise => KernelOrder::Swapped,
+        match taken {
+            Some(0) if !self.is_taken_whole(parameter) => KernelOrder::Swapped,
             _ => KernelOrder::AsWritten,
         }
+    }
+
+    /// Whether something else than a product takes a parameter, such as the lookup of an embedding.
+    #[must_use]
+    pub fn is_taken_whole(&self, parameter: ParameterId) -> bool {
+        let mut found = false;
+        self.block.visit(&mut |value| {
+            if let ValueKind::Gather { table: other, .. } | ValueKind::Parameter(other) = &value.kind {
+                found |= *other == parameter;
+            }
+        });
+        found
     }
 
     /// The layout in which a parameter is loaded; see [`kernel_order`](Model::kernel_order).

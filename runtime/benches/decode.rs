@@ -9,12 +9,13 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rayon::prelude::*;
 use transship::mappings::megatron_gpt2::model::Gpt2;
-use transship::nn::{DType, Device, Result, Tensor};
+use transship::nn::{DType, Device, Result, Sampling, Tensor, Until, generate};
 use transship::{BindOptions, Checkpoint};
 
 const LAYERS: usize = 24;
@@ -113,23 +114,20 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let weights = LAYERS * 12 * HIDDEN * HIDDEN + VOCAB * HIDDEN;
     let limit = bandwidth / (weights * 4) as f64;
     let prompt: Vec<u32> = (0..PROMPT).map(|i| (i * 97 % VOCAB) as u32).collect();
-    let prompt = Tensor::new(prompt.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
+    // The first token ends the prefill; each after it is a step of decoding.
+    let until = Until { tokens: TOKENS + 1, stop: Vec::new() };
     let mut tokens = Vec::new();
     for round in 0..3 {
-        model.clear_kv_cache();
-        tokens.clear();
-        let (logits, prefill) = timed(|| model.forward_last(&prompt, 0));
-        let mut logits = logits?;
         let start = Instant::now();
-        for token in 0..TOKENS {
-            let next = logits.flatten_all()?.argmax(0)?.reshape((1, 1))?;
-            tokens.push(next.flatten_all()?.to_vec1::<u32>()?[0]);
-            logits = model.forward_last(&next, PROMPT + token)?;
-        }
-        let decode = TOKENS as f64 / start.elapsed().as_secs_f64();
+        let mut times = Vec::with_capacity(TOKENS + 1);
+        tokens = generate(&mut model, &prompt, &Sampling::default(), &until, |_| {
+            times.push(start.elapsed().as_secs_f64());
+            ControlFlow::Continue(())
+        })?;
+        let decode = TOKENS as f64 / (times[TOKENS] - times[0]);
         println!(
             "round {round}: prefill {:.1} tokens/s, decode {decode:.2} tokens/s, {:.0} % of {limit:.2}",
-            PROMPT as f64 / prefill,
+            PROMPT as f64 / times[0],
             100.0 * decode / limit
         );
     }

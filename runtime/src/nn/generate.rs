@@ -150,7 +150,8 @@ pub fn generate(
             break;
         }
         let ids = Tensor::new(next.as_slice(), model.device())?.unsqueeze(0)?;
-        let logits = model.forward_last(&ids, offset)?;
+        // On a thread of the pool, so that none has to wait for another at each of its loops.
+        let logits = rayon::scope(|_| model.forward_last(&ids, offset))?;
         offset += next.len();
         let chosen = sampler.next(&logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)?;
         tokens.push(chosen);

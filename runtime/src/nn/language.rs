@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::last;
 
 /// A model that predicts the next token.
-pub trait CausalLm {
+pub trait CausalLm: Send {
     /// Logits of all tokens: `ids [batch seq]` of u32, of which the first is at position `offset`, to
     /// `[batch seq vocab]`. Tokens before `offset` must have been given before.
     ///
@@ -38,7 +38,7 @@ pub trait CausalLm {
 }
 
 /// A model that tells tokens by those around them, such as BERT.
-pub trait MaskedLm {
+pub trait MaskedLm: Send {
     /// Logits of all tokens: `ids [batch seq]` of u32 to `[batch seq vocab]`.
     ///
     /// `types [batch seq]` of u32 says which of two texts a token is of, the first where absent. `mask [batch seq]` is

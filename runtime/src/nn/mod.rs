@@ -1,6 +1,6 @@
 //! What models are made of that are written from the `model` block of a mapping: layers over candle's tensors.
 //!
-//! Weights of linear layers lie `[in out]`, so that a token costs one pass over memory; keys and values are cached in
+//! Weights of linear layers lie `[out in]`, so that a token costs one pass over memory; keys and values are cached in
 //! room that is taken ahead; on the processor a few kernels of our own stand in for candle's where those are slower.
 //! On other devices everything is candle's, with inputs in one piece and indices of u32, which all devices take.
 

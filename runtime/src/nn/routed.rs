@@ -119,7 +119,7 @@ mod tests {
         let up: Vec<Tensor> = (0..EXPERTS).map(|e| matrix(HIDDEN, 2 * FFN, 50 + e)).collect::<Result<_>>()?;
         let down: Vec<Tensor> = (0..EXPERTS).map(|e| matrix(FFN, HIDDEN, 90 + e)).collect::<Result<_>>()?;
         for over_chosen in [true, false] {
-            let scores = Linear::new(&route, None)?.forward(&x)?;
+            let scores = Linear::new(route.t()?, None)?.forward(&x)?;
             let (weights, indices) = if over_chosen {
                 let (chosen, indices) = top_k(&scores, TOP)?;
                 (softmax(&chosen)?, indices)
@@ -128,8 +128,8 @@ mod tests {
             };
             let y = Routed::of(&indices, &weights, EXPERTS)?.combine([&x], |e, [tokens]| {
                 assert_eq!((tokens.dims()[0], tokens.dims()[2]), (1, HIDDEN));
-                let gated = Activation::Silu.gated(&Linear::new(&up[e], None)?.forward(&tokens)?)?;
-                Linear::new(&down[e], None)?.forward(&gated)
+                let gated = Activation::Silu.gated(&Linear::new(up[e].t()?, None)?.forward(&tokens)?)?;
+                Linear::new(down[e].t()?, None)?.forward(&gated)
             })?;
             assert_eq!(y.dims(), x.dims());
             let y = y.flatten_to(1)?.to_vec2::<f32>()?;

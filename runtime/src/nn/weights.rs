@@ -186,7 +186,7 @@ impl<'w, 'a> Weights<'w, 'a> {
         Ok((ScopeId::from_index(at), scope.axis()))
     }
 
-    /// A linear layer with `[in out]`, from a weight whose second operand is contracted.
+    /// A linear layer, from a weight whose second operand is contracted.
     ///
     /// # Errors
     /// Where a weight is missing, or the engine or the device refuses.
@@ -207,8 +207,9 @@ impl<'w, 'a> Weights<'w, 'a> {
         let bias = bias.map_or(Ok(None), |bias| self.optional(bias))?;
         let swapped = self.loader.model.kernel_order(weight) == KernelOrder::Swapped;
         let weight = self.required(weight)?;
-        let lies_as_taken = swapped == (contracted == 1);
-        Ok(if lies_as_taken { Linear::new(&weight, bias)? } else { Linear::tied(&weight, bias)? })
+        // Where something else takes it the other way round, the layer has a view of it.
+        let is_out_in = swapped == (contracted == 0);
+        Ok(Linear::new(if is_out_in { weight } else { weight.t()? }, bias)?)
     }
 
     /// A table `[rows dim]`.

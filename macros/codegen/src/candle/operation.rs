@@ -240,7 +240,7 @@ impl<'m> Body<'_, 'm> {
         input: &'m Value,
     ) -> Emit<Emitted> {
         let mut wanted = self.parts.home_of(weight);
-        if !self.parts.is_swapped(weight) && contracted == 1 {
+        if self.parts.model.is_taken_whole(weight) && contracted == 1 {
             wanted.name = format!("{}_head", wanted.name);
         }
         let layer = self.linear_layer(weight, contracted, bias, wanted);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
+use transship_grammar::Mapping;
 use transship_grammar::model::{Dim, Model, ParameterId, ScopeId, Statement, Value, ValueKind, VariableId};
-use transship_grammar::{KernelOrder, Mapping};
 
 use super::scalar;
 use super::{Emit, Unsupported};
@@ -242,11 +242,6 @@ impl<'m> Parts<'m> {
             },
             _ => Wanted { scope: declared.scope, name: declared.name.clone(), path: declared.name.clone() },
         }
-    }
-
-    /// Whether a linear layer takes the second operand of its weight away, the other way round than the first.
-    pub(super) fn is_swapped(&self, parameter: ParameterId) -> bool {
-        self.model.kernel_order(parameter) == KernelOrder::Swapped
     }
 }
 

@@ -16,7 +16,7 @@ use candle_core::{CpuStorage, Layout, Result, bail};
 pub(super) use activate::{Activate, Gate, Pointwise};
 pub(super) use attend::AttendOne;
 pub(super) use element::Element;
-pub(super) use matvec::{MatVec, Order};
+pub(super) use matvec::MatVec;
 pub(super) use softmax::CausalSoftmax;
 
 /// Elements that a loop takes at once: two of the widest registers that most machines have.
