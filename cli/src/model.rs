@@ -112,12 +112,28 @@ pub(crate) fn end_tokens(binding: &Binding<'_>, checkpoint: &Checkpoint) -> Vec<
     tokens.into_iter().filter_map(|token| u32::try_from(token).ok()).collect()
 }
 
+/// # Errors
+/// Where [`write_logits`] could not write a file.
+pub(crate) fn check_target(file: &Path, force: bool) -> Result<(), Failure> {
+    let why = match std::fs::metadata(file) {
+        Ok(found) if found.is_dir() => "it is a directory; give a file in it",
+        Ok(_) if !force => EXISTS,
+        _ if file.file_name().is_none() => "it has no file name",
+        _ => return Ok(()),
+    };
+    Err(unwritable(file, &why))
+}
+
+const EXISTS: &str = "it is there already; choose another file, or replace it with --force";
+
+fn unwritable(file: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(format_args!("cannot write the logits {}: {why}", file.display()))
+}
+
 /// Writes logits and the tokens they are of: `logits [seq vocab]` of f32, `ids [seq]` of i64. The file appears whole or
 /// not at all.
 pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: bool) -> Result<(), Failure> {
-    let cannot = |what: &dyn std::fmt::Display| {
-        Failure::new(format_args!("cannot write the logits {}: {what}", file.display()))
-    };
+    let cannot = |why: &dyn std::fmt::Display| unwritable(file, why);
     let name =
         file.file_name().and_then(|name| name.to_str()).ok_or_else(|| cannot(&"it has no file name"))?;
     let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -139,9 +155,7 @@ pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: boo
     plan.superseded = |_| false;
     let options = output::Options { force, ..output::Options::default() };
     output::run(directory, &plan, &tensors, &[], &options).map_err(|error| match error {
-        output::OutputError::Exists { .. } => {
-            cannot(&"it is there already; choose another file, or replace it with --force")
-        }
+        output::OutputError::Exists { .. } => cannot(&EXISTS),
         error => cannot(&error),
     })
 }

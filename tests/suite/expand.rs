@@ -68,3 +68,32 @@ fn mistakes_are_told_like_those_of_check() {
     assert_eq!((code, out.as_str()), (FAILED, ""));
     assert!(err.contains("did you mean") && err.contains("transship explain"), "{err}");
 }
+
+#[test]
+fn a_model_without_code_is_left_out_with_a_warning() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("m.mapping");
+    let text = "\
+mapping m : a <=> b
+
+config {
+    hidden = args.hidden <=> hidden
+    heads  = args.heads  <=> heads
+    vocab  = args.vocab  <=> vocab
+    hidden = heads * head_dim
+}
+
+wte [vocab hidden]           <=>  wte [vocab hidden]
+q [(heads head_dim) hidden]  <=>  q [(heads head_dim) hidden]
+
+model m over a (tokens [batch seq] in vocab, gain? [batch]) -> y [batch seq heads head_dim] {
+    let x = q(wte[tokens] * gain)
+    attention(x, x, x, causal)
+}
+";
+    std::fs::write(&file, text).expect("written");
+    let (code, out, err) = transship(&["expand", &file.display().to_string()]);
+    assert_eq!(code, OK, "{err}");
+    assert!(out.contains("pub struct Config") && !out.contains("mod model"), "{out}");
+    assert!(err.starts_with("warning[TS0601]") && err.contains("the model is left out"), "{err}");
+}

@@ -98,6 +98,7 @@ fn hugging_face_configs_of_the_same_maths_fit() {
         ("mcore_llama", "llama", json!({"model_type": "qwen2", "sliding_window": 16}), ten),
         ("mcore_mixtral", "mixtral", json!({"sliding_window": "absent"}), ten),
         ("mcore_mixtral", "mixtral", json!({"sliding_window": 64}), ten),
+        ("mcore_mixtral", "mixtral", json!({"rope_theta": "absent"}), "fits, theta = 1000000.0"),
         ("megatron_llama", "llama", json!({"rope_theta": 10000}), "fits"),
         ("megatron_llama", "llama", json!({"rope_theta": "absent"}), "fits"),
         ("megatron_gpt2", "gpt2", json!({"scale_attn_weights": true, "summary_type": "mean"}), "fits"),

@@ -105,6 +105,7 @@ fn logits_are_written_whole_and_agree_with_the_tokens() {
     let again = workplace.run(&[&["run"], &args[..]].concat());
     assert_eq!(again.code, 1);
     assert!(again.err.contains("replace it with --force"), "{}", again.err);
+    assert!(!again.err.contains("loaded in"), "told before the model is loaded: {}", again.err);
     result(&workplace, &[&args[..], &["--force"]].concat());
 }
 

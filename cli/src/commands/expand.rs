@@ -1,5 +1,6 @@
 //! `transship expand`.
 
+use transship::grammar::{Style, check, render};
 use transship_codegen::{expand_mapping, type_name};
 
 use crate::args::Expand;
@@ -11,12 +12,13 @@ pub(crate) fn run(args: &Expand, streams: &mut Streams<'_>) -> Result<(), Failur
     let name = match &args.name {
         Some(name) => name.clone(),
         None => {
-            let (mapping, _) =
-                transship::grammar::check(&source).map_err(|errors| failed(&errors, streams))?;
+            let (mapping, _) = check(&source).map_err(|errors| failed(&errors, streams))?;
             type_name(&mapping.name)
         }
     };
-    let code = expand_mapping(&source, &name).map_err(|errors| failed(&errors, streams))?;
+    let (code, warnings) = expand_mapping(&source, &name).map_err(|errors| failed(&errors, streams))?;
+    let text = render(&warnings, Style::Full { colour: streams.terminal.colour });
+    streams.err.write_all(text.as_bytes())?;
     streams.out.write_all(code.as_bytes())?;
     Ok(())
 }

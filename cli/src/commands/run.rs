@@ -21,7 +21,10 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
     let bind = BindOptions { settings: args.set.clone(), base, ..BindOptions::default() };
     let (mapping, side) = choose(&checkpoint, args.mapping.as_deref(), None, Purpose::Read, &bind, streams)?;
     let computing = Computing::new(place, args.dtype, &checkpoint)?;
-    // What is wrong with the prompt shows before the model is loaded.
+    // What is wrong with the output or the prompt shows before the model is loaded.
+    if let Some(file) = &args.logits {
+        model::check_target(file, args.force)?;
+    }
     let (tokenizer, prompt) = match (&args.prompt, &args.ids) {
         (Some(text), _) => {
             let tokenizer = tokenizer::load(args.tokenizer.as_deref(), &args.input)?;

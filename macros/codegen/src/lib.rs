@@ -96,13 +96,11 @@ fn expand_unit(input: &DeriveInput, attributes: &Attributes, errors: &mut Errors
     if !errors.is_empty() {
         return None;
     }
-    match unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping, models) {
-        Ok(tokens) => Some(tokens),
-        Err(diagnostics) => {
-            errors.diagnostics(origin.literal().span(), &diagnostics);
-            unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping, false).ok()
-        }
+    let (tokens, unsupported) = unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping, models);
+    if unsupported.has_errors() {
+        errors.diagnostics(origin.literal().span(), &unsupported);
     }
+    Some(tokens)
 }
 
 /// What a struct for the mapping called `mapping` is called by custom: `MegatronGpt2` for `megatron_gpt2`.
@@ -112,22 +110,30 @@ pub fn type_name(mapping: &str) -> String {
 }
 
 /// The code that `#[derive(Port)]` on a unit struct called `name` generates for a mapping, formatted; that of its models
-/// too, as with the key `model`.
+/// too, as with the key `model`. Models that no code can be generated for are left out, and told in warnings.
 ///
 /// # Errors
-/// The mistakes of the mapping, and what of its models no code can be generated for.
+/// The mistakes of the mapping.
 pub fn expand_mapping(
     source: &transship_grammar::Source,
     name: &str,
-) -> Result<String, transship_grammar::Diagnostics> {
+) -> Result<(String, transship_grammar::Diagnostics), transship_grammar::Diagnostics> {
     let (mapping, _) = transship_grammar::check(source)?;
     let mapping = source::Loaded { mapping, tracked: Vec::new() };
     let ident = names::ident(name);
     let krate = syn::parse_quote!(::transship);
-    let tokens = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping, true)?;
-    Ok(match syn::parse2(tokens.clone()) {
+    let (tokens, unsupported) = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping, true);
+    let code = match syn::parse2(tokens.clone()) {
         Ok(file) => prettyplease::unparse(&file),
         // Tokens that are no file would be a bug of ours; what they are still helps.
         Err(_) => tokens.to_string(),
-    })
+    };
+    let mut warnings = transship_grammar::Diagnostics::new(&mapping.mapping.source);
+    for told in unsupported.list() {
+        let mut warning = told.clone();
+        warning.severity = transship_grammar::Severity::Warning;
+        warning.help = vec!["the model is left out; the rest of the mapping is there".to_owned()];
+        warnings.push(warning);
+    }
+    Ok((code, warnings))
 }

@@ -14,20 +14,20 @@ use crate::names::{ident, pascal, snake};
 use crate::source::Loaded;
 use crate::tree::{Leaf, List, Node, SideTree, side_tree};
 
-/// # Errors
-/// What of the mapping's models no code can be generated for, where they are asked for.
+/// With what of the mapping's models no code can be generated for, where they are asked for.
 pub(crate) fn emit(
     visibility: &Visibility,
     name: &Ident,
     krate: &Path,
     loaded: &Loaded,
     models: bool,
-) -> Result<TokenStream, Diagnostics> {
+) -> (TokenStream, Diagnostics) {
     let mapping = &loaded.mapping;
+    let none = || Diagnostics::new(&mapping.source);
     let trees = match SideId::BOTH.map(|side| side_tree(mapping, side)) {
         [Ok(left), Ok(right)] => [left, right],
         [Err(message), _] | [_, Err(message)] => {
-            return Ok(syn::Error::new(name.span(), message).to_compile_error());
+            return (syn::Error::new(name.span(), message).to_compile_error(), none());
         }
     };
     let module = ident(&snake(&name.to_string()));
@@ -42,8 +42,9 @@ pub(crate) fn emit(
     let docs =
         format!("The types of the mapping `{}`: its config, and the parameters of both sides.", mapping.name);
     let port = port_impl(name, krate, &module, &roots, loaded);
-    let models = if models { emit_models(mapping, krate, &inner)? } else { TokenStream::new() };
-    Ok(quote! {
+    let (models, unsupported) =
+        if models { emit_models(mapping, krate, &inner) } else { (TokenStream::new(), none()) };
+    let tokens = quote! {
         #[doc = #docs]
         #visibility mod #module {
             #config
@@ -54,7 +55,8 @@ pub(crate) fn emit(
         }
 
         #port
-    })
+    };
+    (tokens, unsupported)
 }
 
 fn port_impl(name: &Ident, krate: &Path, module: &Ident, roots: &[Ident; 2], loaded: &Loaded) -> TokenStream {

@@ -35,8 +35,7 @@ impl<'a> Forward<'_, 'a> {
             "cast" => self.cast(&given, span),
             "sqrt" => {
                 let inner = self.scalar(given.needed(0)?)?;
-                let kind = ValueKind::Scalar(Scalar::Sqrt(Box::new(inner)));
-                Some(Value { kind, ty: numbers(Vec::new()), span })
+                self.computed(Scalar::Sqrt(Box::new(inner)), span)
             }
             _ => self.along(name, &given, span),
         }

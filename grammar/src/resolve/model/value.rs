@@ -7,8 +7,10 @@ use super::word::Found;
 use crate::ast::{BinaryOp, Ident, ModelExpr, ModelExprKind};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
+use crate::mapping::{AxisId, FieldId};
 use crate::model::{Dim, Element, Part, Scalar, ScalarOp, Value, ValueKind};
 use crate::source::Span;
+use crate::value::{Environment, Value as ConfigValue};
 
 /// Values inside one another, those of unfolded functions among them, that no model has; later passes are recursive.
 const MAX_VALUES: usize = 512;
@@ -240,17 +242,7 @@ impl<'a> Forward<'_, 'a> {
         let (left, right) = (left?, right?);
         if let (ValueKind::Scalar(a), ValueKind::Scalar(b)) = (&left.kind, &right.kind) {
             let scalar = Scalar::Binary(scalar_op, Box::new(a.clone()), Box::new(b.clone()));
-            if steps(&scalar) > MAX_STEPS {
-                self.wrong_operand(
-                    span,
-                    &format!("this number takes more than {MAX_STEPS} steps of arithmetic"),
-                    "too long",
-                    "compute it in `config`",
-                );
-                return None;
-            }
-            let kind = ValueKind::Scalar(scalar);
-            return Some(Value { kind, ty: numbers(Vec::new()), span });
+            return self.computed(scalar, span);
         }
         let (large, small) =
             if left.ty.dims.len() >= right.ty.dims.len() { (&left, &right) } else { (&right, &left) };
@@ -261,6 +253,29 @@ impl<'a> Forward<'_, 'a> {
         let ty = large.ty.clone();
         let kind = ValueKind::Binary { op: scalar_op, left: Box::new(left), right: Box::new(right) };
         Some(Value { kind, ty, span })
+    }
+
+    /// A number that is computed, in a bounded number of steps; finite, as far as that shows without a config.
+    pub(super) fn computed(&mut self, scalar: Scalar, span: Span) -> Option<Value> {
+        if steps(&scalar) > MAX_STEPS {
+            self.wrong_operand(
+                span,
+                &format!("this number takes more than {MAX_STEPS} steps of arithmetic"),
+                "too long",
+                "compute it in `config`",
+            );
+            return None;
+        }
+        if scalar.evaluate(&Nothing).is_some_and(|number| !number.is_finite()) {
+            self.wrong_operand(
+                span,
+                "this number is not finite",
+                "divided by zero, the root of a negative number, or too large",
+                "write one that is",
+            );
+            return None;
+        }
+        Some(Value { kind: ValueKind::Scalar(scalar), ty: numbers(Vec::new()), span })
     }
 
     fn unlike_sum(&mut self, op: BinaryOp, left: &Value, right: &Value) {
@@ -334,6 +349,23 @@ impl<'a> Forward<'_, 'a> {
         let dims = shared.iter().cloned().chain([sum]).collect();
         let kind = ValueKind::Join { parts: values };
         distinct.then_some(Value { kind, ty: numbers(dims), span })
+    }
+}
+
+/// What is known without a checkpoint.
+struct Nothing;
+
+impl Environment for Nothing {
+    fn field(&self, _: FieldId) -> Option<ConfigValue> {
+        None
+    }
+
+    fn place(&self, _: &str) -> Option<ConfigValue> {
+        None
+    }
+
+    fn index(&self, _: AxisId) -> Option<u64> {
+        None
     }
 }
 

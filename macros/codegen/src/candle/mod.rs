@@ -42,15 +42,13 @@ impl Unsupported {
 /// What emitting code gives.
 pub(super) type Emit<T> = Result<T, Unsupported>;
 
-/// The modules of all models of a mapping, to stand beside its `Config`.
-///
-/// # Errors
-/// A diagnostic for each model that no code can be generated for.
+/// The modules of the models of a mapping, to stand beside its `Config`; with a diagnostic for each that no code can be
+/// generated for.
 pub(crate) fn emit_models(
     mapping: &Mapping,
     krate: &Path,
     visibility: &Visibility,
-) -> Result<TokenStream, Diagnostics> {
+) -> (TokenStream, Diagnostics) {
     let mut diagnostics = Diagnostics::new(&mapping.source);
     let mut modules = TokenStream::new();
     let inner = inner_visibility(visibility);
@@ -81,7 +79,7 @@ pub(crate) fn emit_models(
             ),
         }
     }
-    if diagnostics.has_errors() { Err(diagnostics) } else { Ok(modules) }
+    (modules, diagnostics)
 }
 
 fn emit_model(mapping: &Mapping, model: &Model, krate: &Path, visibility: &Visibility) -> Emit<TokenStream> {
