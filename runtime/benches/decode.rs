@@ -3,7 +3,8 @@
 //!
 //!     RAYON_NUM_THREADS=2 cargo bench -p transship --features candle --bench decode -- [DIRECTORY]
 //!
-//! Leaves the model in a directory that is given, for `decode.py` to run beside it in transformers on torch.
+//! Leaves the model in a directory that is given, for `decode.py` to run beside it in transformers on torch, and
+//! `decode_llama.py` in llama.cpp.
 
 #![allow(clippy::print_stdout)]
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::cpu::MatVec;
+use super::cpu::{AddBias, MatVec};
 
 /// `y = W x + b`.
 ///
@@ -53,10 +53,13 @@ impl Linear {
     /// Where the last dimension of `x` is not `in`, or the dtypes differ.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.product(x)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
+        let Some(bias) = &self.bias else { return Ok(y) };
+        if matches!(y.device(), Device::Cpu) && y.dtype() == DType::F32 && bias.dtype() == DType::F32 {
+            // Nothing else has the product.
+            y.inplace_op2(bias, &AddBias)?;
+            return Ok(y);
         }
+        y.broadcast_add(bias)
     }
 
     fn product(&self, x: &Tensor) -> Result<Tensor> {

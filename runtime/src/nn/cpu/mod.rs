@@ -6,6 +6,7 @@
 
 mod activate;
 mod attend;
+mod bias;
 mod element;
 mod exponential;
 mod matvec;
@@ -15,6 +16,7 @@ use candle_core::{CpuStorage, Layout, Result, bail};
 
 pub(super) use activate::{Activate, Gate, Pointwise};
 pub(super) use attend::AttendOne;
+pub(super) use bias::AddBias;
 pub(super) use element::Element;
 pub(super) use matvec::MatVec;
 pub(super) use softmax::CausalSoftmax;
