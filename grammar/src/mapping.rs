@@ -1,11 +1,17 @@
 //! The checked form of a mapping: no sugar, no name to look up, no text to parse again.
 
+mod config;
+mod rule;
+
+pub use config::{Config, Equation, Field, Note, Require, Type, Write};
+pub use rule::{Affine, Direction, Entry, Fill, RankEnd, Replicas, Rule, Stored};
+
 use crate::layout::{Arm, Factor, Layout};
 use crate::model::Model;
 use crate::size::{Size, Symbol};
 use crate::source::{Source, Span};
 use crate::template::Template;
-use crate::value::{Expr, ExprKind, Pattern, Value};
+use crate::value::{Expr, ExprKind, Pattern};
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
@@ -178,137 +184,6 @@ pub struct Rank {
     pub default: Option<Expr>,
 }
 
-/// Config values and what is said of them.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// The values, in the order they are written.
-    pub fields: Vec<Field>,
-    /// `left = right`, both sizes.
-    pub equations: Vec<Equation>,
-    /// Values written to a side's documents that are no field's own.
-    pub writes: Vec<Write>,
-    /// Conditions that must hold.
-    pub requires: Vec<Require>,
-    /// Remarks for the user.
-    pub notes: Vec<Note>,
-}
-
-/// The type of a config value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    /// A whole number.
-    Int,
-    /// A number.
-    Float,
-    /// A truth value.
-    Bool,
-    /// A text.
-    Text,
-    /// A list.
-    List,
-    /// Not stated.
-    Any,
-}
-
-impl Type {
-    /// Its name in mappings.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Type::Int => "int",
-            Type::Float => "float",
-            Type::Bool => "bool",
-            Type::Text => "string",
-            Type::List => "list",
-            Type::Any => "any",
-        }
-    }
-
-    /// The type called `name`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Type> {
-        [Type::Int, Type::Float, Type::Bool, Type::Text, Type::List].into_iter().find(|t| t.name() == name)
-    }
-
-    /// Whether a value is of this type; null is of none but `any`.
-    #[must_use]
-    pub fn admits(self, value: &Value) -> bool {
-        match self {
-            Type::Int => value.as_integer().is_some(),
-            Type::Float => value.as_number().is_some(),
-            Type::Bool => matches!(value, Value::Bool(_)),
-            Type::Text => matches!(value, Value::Text(_)),
-            Type::List => matches!(value, Value::List(_)),
-            Type::Any => true,
-        }
-    }
-}
-
-/// A config value.
-#[derive(Clone, Debug)]
-pub struct Field {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub ty: Type,
-    /// Places in each side's documents that hold it, in order of preference.
-    pub places: [Vec<String>; 2],
-    /// How it is computed from the left side's documents, in place of being read there.
-    pub computed: Option<Expr>,
-    /// Whether it is written to its first place on each side.
-    pub written: [bool; 2],
-    /// Its value where nothing else gives one.
-    pub default: Option<Expr>,
-    /// Where it is written.
-    pub span: Span,
-}
-
-/// `left = right`.
-#[derive(Clone, Debug)]
-pub struct Equation {
-    /// Both sides.
-    pub sides: [Size; 2],
-    /// Where it is written.
-    pub span: Span,
-}
-
-/// A value for a place of one side.
-#[derive(Clone, Debug)]
-pub struct Write {
-    /// The side.
-    pub side: SideId,
-    /// The place.
-    pub place: String,
-    /// The value; places in it are the other side's.
-    pub value: Expr,
-    /// Where it is written.
-    pub span: Span,
-}
-
-/// A condition on a checkpoint of one side.
-#[derive(Clone, Debug)]
-pub struct Require {
-    /// The side.
-    pub side: SideId,
-    /// Must be true.
-    pub condition: Expr,
-    /// What is wrong where it is not.
-    pub message: String,
-    /// Where it is written.
-    pub span: Span,
-}
-
-/// A remark for the user.
-#[derive(Clone, Debug)]
-pub struct Note {
-    /// What is said; `{name}` stands for a config value.
-    pub message: String,
-    /// When it is said.
-    pub condition: Option<Expr>,
-    /// Where it is written.
-    pub span: Span,
-}
-
 /// A decision over config: the first pattern that fits its value is taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -344,126 +219,6 @@ impl Guard {
     pub fn excludes(&self, other: &Guard) -> bool {
         self.and(other).is_none()
     }
-}
-
-/// Which way a rule goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Both ways.
-    Both,
-    /// Only to this side.
-    To(SideId),
-}
-
-impl Direction {
-    /// Whether it goes to `side`.
-    #[must_use]
-    pub fn goes_to(self, side: SideId) -> bool {
-        match self {
-            Direction::Both => true,
-            Direction::To(only) => only == side,
-        }
-    }
-}
-
-/// A parameter, or several, and what it is on the other side.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// When it holds.
-    pub guard: Guard,
-    /// Which way it goes.
-    pub direction: Direction,
-    /// What each side stores.
-    pub sides: [Vec<Entry>; 2],
-    /// Whether it may be absent as a whole.
-    pub optional: bool,
-    /// What padding is filled with.
-    pub fill: Fill,
-    /// Which ranks hold it.
-    pub on: Option<(RankId, RankEnd)>,
-    /// What to do with replicas that differ.
-    pub replicas: Replicas,
-    /// Where it is written.
-    pub span: Span,
-}
-
-/// A parameter of one side of a rule.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The coordinates that its name fixes in sums.
-    pub labels: Vec<(Vec<String>, String)>,
-    /// The ways it is stored in different eras; the first is written.
-    pub stored: Vec<Stored>,
-}
-
-/// One way to store a parameter.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// Its name.
-    pub name: Template,
-    /// Its layout, by the choices it depends on; empty where it is taken as it lies.
-    pub layouts: Vec<(Guard, Layout)>,
-    /// What is done to each element to get the value that both sides share.
-    pub affine: Affine,
-    /// The dtype it is written in, where it differs from the side's.
-    pub dtype: Option<String>,
-    /// Where it is written.
-    pub span: Span,
-}
-
-/// `value = stored * scale + offset`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Affine {
-    /// Never zero.
-    pub scale: f64,
-    /// In units of the value.
-    pub offset: f64,
-}
-
-impl Affine {
-    /// Leaves elements as they are.
-    pub const IDENTITY: Affine = Affine { scale: 1.0, offset: 0.0 };
-
-    /// What takes an element stored like `self` to one stored like `target`.
-    #[must_use]
-    pub fn to(self, target: Affine) -> Affine {
-        Affine { scale: self.scale / target.scale, offset: (self.offset - target.offset) / target.scale }
-    }
-}
-
-/// What padding holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fill {
-    /// Zeros.
-    Zeros,
-    /// The last row before the padding.
-    Last,
-    /// The mean of all rows.
-    Mean,
-    /// Normally distributed noise: seed and standard deviation.
-    Normal(u64, f64),
-}
-
-/// An end of a rank axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RankEnd {
-    /// Rank 0.
-    First,
-    /// The last rank.
-    Last,
-}
-
-/// How copies on several ranks become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replicas {
-    /// They must be equal.
-    Equal,
-    /// The first is taken.
-    First,
-    /// Their mean.
-    Mean,
-    /// Their sum.
-    Sum,
 }
 
 /// Names that are left out.

@@ -4,11 +4,17 @@
 //! choice; a parameter's [`Parameter::layout`] says which axes each of its operands is addressed by, in the order in
 //! which the operation takes them, whatever the order of any stored form.
 
+mod activation;
+mod scalar;
+
+pub use activation::{Activation, ActivationChoice};
+pub use scalar::{Scalar, ScalarOp};
+
 use crate::layout::Layout;
-use crate::mapping::{AxisId, FieldId, Guard, SideId, ids};
+use crate::mapping::{AxisId, Guard, SideId, ids};
 use crate::source::Span;
 use crate::template::IndexPart;
-use crate::value::{Environment, Expr, Pattern, Value as ConfigValue};
+use crate::value::{Expr, Pattern};
 
 ids! {
     /// Numbers [`Model::extents`].
@@ -472,124 +478,6 @@ pub struct Routed {
     pub captured: Vec<VariableId>,
     /// What is summed.
     pub body: Block,
-}
-
-/// Which activation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ActivationChoice {
-    /// This one.
-    Fixed(Activation),
-    /// The one that a config value names, as [`Activation::named`] has it.
-    ByConfig(FieldId),
-}
-
-/// Functions of one number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// `x · Φ(x)`, by the error function.
-    Gelu,
-    /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
-    GeluTanh,
-    /// `x · sigmoid(1.702 x)`.
-    GeluQuick,
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// `max(x, 0)`.
-    Relu,
-    /// `max(x, 0)²`.
-    ReluSquared,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-}
-
-impl Activation {
-    /// The names it has in mappings and in config documents of Hugging Face models; the first in each line is its own.
-    const NAMES: [(&'static str, Activation); 15] = [
-        ("gelu", Activation::Gelu),
-        ("gelu_python", Activation::Gelu),
-        ("gelu_tanh", Activation::GeluTanh),
-        ("gelu_new", Activation::GeluTanh),
-        ("gelu_fast", Activation::GeluTanh),
-        ("gelu_pytorch_tanh", Activation::GeluTanh),
-        ("gelu_quick", Activation::GeluQuick),
-        ("quick_gelu", Activation::GeluQuick),
-        ("silu", Activation::Silu),
-        ("swish", Activation::Silu),
-        ("relu", Activation::Relu),
-        ("relu_squared", Activation::ReluSquared),
-        ("relu2", Activation::ReluSquared),
-        ("tanh", Activation::Tanh),
-        ("sigmoid", Activation::Sigmoid),
-    ];
-
-    /// The activation of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Activation> {
-        Activation::NAMES.iter().find(|(n, _)| *n == name).map(|(_, a)| *a)
-    }
-
-    /// All names of activations.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        Activation::NAMES.iter().map(|(n, _)| *n)
-    }
-}
-
-/// A number that config alone decides.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Scalar {
-    /// This number.
-    Number(f64),
-    /// A config value that is a number.
-    Config(FieldId),
-    /// The coordinate of an index, inside a loop over it.
-    Index(AxisId),
-    /// The square root.
-    Sqrt(Box<Scalar>),
-    /// An operation; division does not round.
-    Binary(ScalarOp, Box<Scalar>, Box<Scalar>),
-}
-
-impl Scalar {
-    /// Its value; `None` where a config value in it is not known or no number.
-    #[must_use]
-    pub fn evaluate(&self, env: &dyn Environment) -> Option<f64> {
-        match self {
-            Scalar::Number(number) => Some(*number),
-            Scalar::Config(field) => env.field(*field).as_ref().and_then(ConfigValue::as_number),
-            #[expect(clippy::cast_precision_loss, reason = "coordinates of indices are small")]
-            Scalar::Index(axis) => env.index(*axis).map(|i| i as f64),
-            Scalar::Sqrt(inner) => inner.evaluate(env).map(f64::sqrt),
-            Scalar::Binary(op, a, b) => Some(op.apply(a.evaluate(env)?, b.evaluate(env)?)),
-        }
-    }
-}
-
-/// An operation on two numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScalarOp {
-    /// The sum.
-    Add,
-    /// The difference.
-    Subtract,
-    /// The product.
-    Multiply,
-    /// The quotient.
-    Divide,
-}
-
-impl ScalarOp {
-    /// The result for two numbers.
-    #[must_use]
-    pub fn apply(self, a: f64, b: f64) -> f64 {
-        match self {
-            ScalarOp::Add => a + b,
-            ScalarOp::Subtract => a - b,
-            ScalarOp::Multiply => a * b,
-            ScalarOp::Divide => a / b,
-        }
-    }
 }
 
 impl Model {

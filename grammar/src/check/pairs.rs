@@ -363,6 +363,16 @@ fn axis_on_one_side(
         diagnostic = diagnostic
             .note(format!("`*{name}` stands for copies; a product is written without a sign, as in `(a b)`"));
     }
+    advise_on_sizes(mapping, left_only, right_only, diagnostic)
+}
+
+/// Axes that differ may still have the same number of coordinates between them.
+fn advise_on_sizes(
+    mapping: &Mapping,
+    left_only: &[AxisUse],
+    right_only: &[AxisUse],
+    diagnostic: Diagnostic,
+) -> Diagnostic {
     let product =
         |axes: &[AxisUse]| axes.iter().fold(Size::constant(1), |p, a| p.times(&axis_size(mapping, a)));
     let (sizes_left, sizes_right) =
@@ -376,14 +386,12 @@ fn axis_on_one_side(
         } else {
             (right_only, left_only)
         };
-        diagnostic = diagnostic
+        diagnostic
             .note("the sizes agree, but in what order the one is made of the other does not follow from that")
-            .help(format!("write `({})` in place of `{}`", names_of(fine), names_of(coarse)));
+            .help(format!("write `({})` in place of `{}`", names_of(fine), names_of(coarse)))
     } else {
-        diagnostic =
-            diagnostic.help("each axis stands on both sides; one that holds copies is written `*axis`");
+        diagnostic.help("each axis stands on both sides; one that holds copies is written `*axis`")
     }
-    diagnostic
 }
 
 fn axis_size(mapping: &Mapping, axis: &AxisUse) -> Size {

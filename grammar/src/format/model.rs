@@ -8,7 +8,8 @@ use super::doc::{Doc, INDENT};
 use super::name::{formals, layout};
 use super::{Printer, quoted};
 use crate::ast::{
-    BinaryOp, Block, Ident, ModelArgument, ModelDecl, ModelExpr, ModelExprKind, Operand, ReprDecl, Statement,
+    BinaryOp, Block, Expr, Ident, ModelArgument, ModelDecl, ModelExpr, ModelExprKind, Operand, Pattern,
+    ReprDecl, Statement,
 };
 use crate::source::Span;
 
@@ -114,32 +115,8 @@ impl Printer<'_> {
                 Doc::Cat(vec![self.model_expr(of, indent), Doc::list("[", list(indices), "]")])
             }
             ModelExprKind::Binary(op, left, right) => self.model_chain(*op, left, right, indent),
-            ModelExprKind::If(choice) => {
-                let (condition, then, otherwise) = &**choice;
-                let otherwise = match (otherwise.statements.as_slice(), &otherwise.result) {
-                    ([], Some(inner)) if inner.span == otherwise.span => self.model_expr(inner, indent),
-                    _ => self.block(otherwise, indent),
-                };
-                Doc::Cat(vec![
-                    Doc::text(format!("if {} ", self.inline(condition))),
-                    self.block(then, indent),
-                    Doc::text(" else "),
-                    otherwise,
-                ])
-            }
-            ModelExprKind::Match(choice) => {
-                let (on, arms) = &**choice;
-                let head = Doc::text(format!("match {} ", self.inline(on)));
-                let inside = self.trivia.braces_at_end(expr.span);
-                let arms = arms.iter().map(|arm| (arm.0.span.to(arm.1.span), arm));
-                let arms = self.trivia.sequence(arms, inside, |(pattern, block)| {
-                    Printed::doc(Doc::Cat(vec![
-                        Doc::text(format!("{} => ", self.pattern(pattern))),
-                        self.block(block, indent + INDENT),
-                    ]))
-                });
-                Doc::Cat(vec![head, braces(arms, indent)])
-            }
+            ModelExprKind::If(choice) => self.model_if(choice, indent),
+            ModelExprKind::Match(choice) => self.model_match(choice, expr.span, indent),
             ModelExprKind::Sum(sum) => Doc::Cat(vec![
                 Doc::text(format!("sum {} in {}[", sum.name.text, sum.over.text)),
                 self.model_expr(&sum.indices, indent),
@@ -158,6 +135,33 @@ impl Printer<'_> {
                 Doc::Cat(docs)
             }
         }
+    }
+
+    fn model_if(self, (condition, then, otherwise): &(Expr, Block, Block), indent: usize) -> Doc {
+        // What follows `else` is in braces unless it is another `if`.
+        let otherwise = match (otherwise.statements.as_slice(), &otherwise.result) {
+            ([], Some(inner)) if inner.span == otherwise.span => self.model_expr(inner, indent),
+            _ => self.block(otherwise, indent),
+        };
+        Doc::Cat(vec![
+            Doc::text(format!("if {} ", self.inline(condition))),
+            self.block(then, indent),
+            Doc::text(" else "),
+            otherwise,
+        ])
+    }
+
+    fn model_match(self, (on, arms): &(Expr, Vec<(Pattern, Block)>), span: Span, indent: usize) -> Doc {
+        let head = Doc::text(format!("match {} ", self.inline(on)));
+        let inside = self.trivia.braces_at_end(span);
+        let arms = arms.iter().map(|arm| (arm.0.span.to(arm.1.span), arm));
+        let arms = self.trivia.sequence(arms, inside, |(pattern, block)| {
+            Printed::doc(Doc::Cat(vec![
+                Doc::text(format!("{} => ", self.pattern(pattern))),
+                self.block(block, indent + INDENT),
+            ]))
+        });
+        Doc::Cat(vec![head, braces(arms, indent)])
     }
 
     /// Sums or products, left to right, broken before each operator.

@@ -476,6 +476,13 @@ impl Resolver<'_> {
             );
             return false;
         }
+        let mut good = self.check_paddings(layout);
+        good &= self.check_sums(&layout.dims, &mut Vec::new());
+        good & self.check_twins(layout)
+    }
+
+    /// A dimension's padding is whatever its parts leave over, so there is one at most.
+    fn check_paddings(&mut self, layout: &Layout) -> bool {
         let mut good = true;
         for dim in &layout.dims {
             let pads: Vec<Span> = Layout { dims: vec![dim.clone()], span: layout.span }
@@ -497,7 +504,12 @@ impl Resolver<'_> {
                 );
             }
         }
-        good &= self.check_sums(&layout.dims, &mut Vec::new());
+        good
+    }
+
+    /// An axis that stands twice in one place needs roles that tell the two apart.
+    fn check_twins(&mut self, layout: &Layout) -> bool {
+        let mut good = true;
         for b in layout.symbolic_boxes() {
             for (i, axis) in b.axes.iter().enumerate() {
                 let twin = b.axes[..i].iter().find(|a| {

@@ -90,6 +90,49 @@ impl Space {
     }
 }
 
+/// A mapping before any of its items is resolved.
+fn empty_mapping(file: &ast::File, sides: &[Ident; 2], source: &Source) -> Mapping {
+    let side = |ident: &Ident| Side {
+        name: ident.text.clone(),
+        roots: vec![Template::default()],
+        documents: Vec::new(),
+        dtype: None,
+        format: Format::Safetensors,
+        detect: Vec::new(),
+        nested: Vec::new(),
+    };
+    Mapping {
+        name: file.name.text.clone(),
+        docs: leading_docs(source),
+        source: source.clone(),
+        sides: [side(&sides[0]), side(&sides[1])],
+        axes: Vec::new(),
+        ranks: Vec::new(),
+        config: Config::default(),
+        choices: Vec::new(),
+        rules: Vec::new(),
+        drops: Vec::new(),
+        emits: Vec::new(),
+        ties: Vec::new(),
+        reflected: false,
+        models: Vec::new(),
+        not_executable: Vec::new(),
+    }
+}
+
+/// The text of the `//!` lines that a file begins with.
+fn leading_docs(source: &Source) -> String {
+    let lines: Vec<&str> = source
+        .text()
+        .lines()
+        .map(str::trim_start)
+        .take_while(|l| l.starts_with("//!") || l.is_empty())
+        .filter_map(|l| l.strip_prefix("//!"))
+        .map(str::trim)
+        .collect();
+    lines.join("\n")
+}
+
 impl<'a> Resolver<'a> {
     fn new(
         file: &ast::File,
@@ -97,44 +140,10 @@ impl<'a> Resolver<'a> {
         source: &'a Source,
         diagnostics: &'a mut Diagnostics,
     ) -> Resolver<'a> {
-        let side = |ident: &Ident| Side {
-            name: ident.text.clone(),
-            roots: vec![Template::default()],
-            documents: Vec::new(),
-            dtype: None,
-            format: Format::Safetensors,
-            detect: Vec::new(),
-            nested: Vec::new(),
-        };
-        let docs: Vec<&str> = source
-            .text()
-            .lines()
-            .map(str::trim_start)
-            .take_while(|l| l.starts_with("//!") || l.is_empty())
-            .filter_map(|l| l.strip_prefix("//!"))
-            .map(str::trim)
-            .collect();
         // Items with a syntax error are not in the tree.
         let lost_scope = diagnostics.has_errors();
-        let mapping = Mapping {
-            name: file.name.text.clone(),
-            docs: docs.join("\n"),
-            source: source.clone(),
-            sides: [side(&sides[0]), side(&sides[1])],
-            axes: Vec::new(),
-            ranks: Vec::new(),
-            config: Config::default(),
-            choices: Vec::new(),
-            rules: Vec::new(),
-            drops: Vec::new(),
-            emits: Vec::new(),
-            ties: Vec::new(),
-            reflected: false,
-            models: Vec::new(),
-            not_executable: Vec::new(),
-        };
         Resolver {
-            mapping,
+            mapping: empty_mapping(file, sides, source),
             diagnostics,
             source,
             modules: BTreeMap::new(),

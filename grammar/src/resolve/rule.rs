@@ -197,16 +197,7 @@ impl<'a> Resolver<'a> {
         side: SideId,
     ) -> Option<Slots<'a>> {
         let module = self.module(kind)?;
-        if let Some(extra) = term.affine.first().map(|a| a.span).or(term.cast.as_ref().map(|c| c.span)) {
-            self.error(
-                Diagnostic::error(
-                    Code::Misplaced,
-                    extra,
-                    "this applies to a parameter, not to a module",
-                    "which of its parameters is meant?",
-                )
-                .help(format!("write it in `module {}`, at the parameter", kind.text)),
-            );
+        if self.changes_elements(term, kind) {
             return None;
         }
         let outer = LayoutContext { side, actuals: None };
@@ -247,6 +238,22 @@ impl<'a> Resolver<'a> {
             merge(&mut slots, Slots::from([(Some(slot), Slot { optional, span: term.span, found })]));
         }
         Some(slots)
+    }
+
+    /// Reports a module whose elements are said to be scaled, shifted or cast.
+    fn changes_elements(&mut self, term: &Term, kind: &Ident) -> bool {
+        let affine = term.affine.first().map(|a| a.span);
+        let Some(extra) = affine.or(term.cast.as_ref().map(|c| c.span)) else { return false };
+        self.error(
+            Diagnostic::error(
+                Code::Misplaced,
+                extra,
+                "this applies to a parameter, not to a module",
+                "which of its parameters is meant?",
+            )
+            .help(format!("write it in `module {}`, at the parameter", kind.text)),
+        );
+        true
     }
 
     fn wrong_arity(&mut self, module: &ast::ModuleDecl, kind: &Ident, given: usize) {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
-use transship_grammar::model::{Dim, Scalar, ScalarOp, ScopeId, Statement, Value, ValueKind, VariableId};
+use transship_grammar::model::{
+    Dim, Part, Scalar, ScalarOp, ScopeId, Statement, Value, ValueKind, VariableId,
+};
 
 use super::parts::{Parts, snake_words};
 use super::place::{Emitted, Form, Place, axes};
@@ -304,7 +306,6 @@ impl<'p, 'm> Body<'p, 'm> {
             return Err(Unsupported::of(value, "what is taken apart here is no sum"));
         };
         let own = axes(&ty.dims);
-        let place = dim + own.len() - ty.dims.len();
         let emitted = self.value(value)?;
         let whole = self.flat(emitted, value)?;
         if let [gate, up] = parts
@@ -319,25 +320,7 @@ impl<'p, 'm> Body<'p, 'm> {
             let tensor = whole.into_tensor();
             return Ok(quote!(let #name = #tensor;));
         }
-        let sizes: Vec<TokenStream> =
-            labelled.iter().map(|part| self.parts.size_tokens(&part.dims, value)).collect::<Emit<_>>()?;
-        let labels: Vec<&str> = labelled.iter().map(|part| part.label.as_str()).collect();
-        let docs = format!("The sizes of `{}`.", labels.join("`, `"));
-        let count = Literal::usize_unsuffixed(sizes.len());
-        let init = quote!([#(#sizes),*]);
-        let scope = self.scope;
-        let key = format!("sizes {init}");
-        let field = self.parts.member(scope, &key, &snake_words(&labels.join(" ")), &docs, || {
-            (quote!([usize; #count]), init.clone())
-        });
-        let whole = whole.by_reference();
-        let call = if own.len() == 1 {
-            quote!(nn::split(#whole, self.#field)?)
-        } else {
-            let before = self.parts.size(scope, &own[..place], value)?;
-            let behind = self.parts.size(scope, &own[place + 1..], value)?;
-            quote!(nn::split_within(#whole, self.#before, self.#field, self.#behind)?)
-        };
+        let call = self.split_call(&whole, dim, labelled, value)?;
         let mut squeezed = TokenStream::new();
         let mut names = Vec::new();
         for (variable, part) in parts.iter().zip(labelled) {
@@ -350,6 +333,36 @@ impl<'p, 'm> Body<'p, 'm> {
             names.push(name);
         }
         Ok(quote!(let [#(#names),*] = #call; #squeezed))
+    }
+
+    /// The call that cuts a flat tensor along the parts of the sum that is its value's dimension `dim`.
+    fn split_call(
+        &mut self,
+        whole: &Emitted,
+        dim: usize,
+        labelled: &[Part],
+        value: &Value,
+    ) -> Emit<TokenStream> {
+        let own = axes(&value.ty.dims);
+        let place = dim + own.len() - value.ty.dims.len();
+        let sizes: Vec<TokenStream> =
+            labelled.iter().map(|part| self.parts.size_tokens(&part.dims, value)).collect::<Emit<_>>()?;
+        let labels: Vec<&str> = labelled.iter().map(|part| part.label.as_str()).collect();
+        let docs = format!("The sizes of `{}`.", labels.join("`, `"));
+        let count = Literal::usize_unsuffixed(sizes.len());
+        let init = quote!([#(#sizes),*]);
+        let scope = self.scope;
+        let key = format!("sizes {init}");
+        let field = self.parts.member(scope, &key, &snake_words(&labels.join(" ")), &docs, || {
+            (quote!([usize; #count]), init.clone())
+        });
+        let whole = whole.by_reference();
+        if own.len() == 1 {
+            return Ok(quote!(nn::split(#whole, self.#field)?));
+        }
+        let before = self.parts.size(scope, &own[..place], value)?;
+        let behind = self.parts.size(scope, &own[place + 1..], value)?;
+        Ok(quote!(nn::split_within(#whole, self.#before, self.#field, self.#behind)?))
     }
 
     fn top_k(

@@ -1,5 +1,7 @@
 //! Blocks that are methods of other structs: loops, and what experts compute.
 
+use std::collections::HashMap;
+
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 use transship_grammar::Span;
@@ -77,8 +79,7 @@ impl<'m> Body<'_, 'm> {
         statements: &'m [Statement],
         result: Option<&'m Value>,
     ) -> Emit<Method> {
-        let model = self.parts.model;
-        let mapping = self.parts.mapping;
+        let (mapping, model) = (self.parts.mapping, self.parts.model);
         let guards = self.guards.clone();
         let mut inner = Body::new(self.parts, scope);
         inner.guards = guards;
@@ -87,57 +88,22 @@ impl<'m> Body<'_, 'm> {
             let name = inner.given(one.start);
             parameters.push(quote!(#name: &Tensor));
         }
-        let mut given = Vec::new();
-        for variable in captured {
-            match self.places.get(variable) {
-                Some(Place::Number(scalar)) => {
-                    inner.places.insert(*variable, Place::Number(scalar.clone()));
-                }
-                Some(Place::Optional(_)) => {
-                    let name = inner.bind(*variable);
-                    parameters.push(quote!(#name: Option<&Tensor>));
-                    inner.places.insert(*variable, Place::Optional(name));
-                    given.push(*variable);
-                }
-                _ => {
-                    let name = inner.given(*variable);
-                    parameters.push(quote!(#name: &Tensor));
-                    given.push(*variable);
-                }
-            }
-        }
+        let (given, captured) = inner.capture(&self.places, captured);
+        parameters.extend(captured);
         let after: Vec<&Value> = result.into_iter().collect();
         let tokens = inner.statements(statements, &after)?;
         let (returned, end) = match result {
-            Some(value) => {
-                let emitted = inner.value(value)?;
-                let end = inner.flat(emitted, value)?.into_result();
-                let before = inner.take_before();
-                (quote!(Result<Tensor>), quote!(#before #end))
-            }
+            Some(value) => inner.value_result(value)?,
             None => inner.carried_result(carried)?,
         };
-        let shapes: Vec<String> = carried
-            .iter()
-            .map(|one| one.start)
-            .chain(given.iter().copied())
-            .map(|id| {
-                let variable = model.variable(id);
-                format!("`{} {}`", snake(&variable.name), docs::shape(mapping, model, &variable.ty))
-            })
-            .collect();
         let to = match result {
-            Some(value) => docs::shape(mapping, model, &value.ty),
-            None => {
-                let ends: Vec<String> = carried
-                    .iter()
-                    .map(|one| docs::shape(mapping, model, &model.variable(one.end).ty))
-                    .collect();
-                ends.join(" and ")
-            }
+            Some(value) => vec![&value.ty],
+            None => carried.iter().map(|one| &model.variable(one.end).ty).collect(),
         };
+        let from = carried.iter().map(|one| one.start).chain(given.iter().copied());
+        let shapes = docs::from_to(mapping, model, from, &to);
         let line = docs::line(mapping, statements.first().map_or(model.span, span_of));
-        let docs = format!("{} to `{to}`; {line}.", shapes.join(", "));
+        let docs = format!("{shapes}; {line}.");
         let Body { borrowed, changes, reads_offset, reads_seq, .. } = inner;
         for one in &borrowed {
             let (name, ty) = (&one.ident, &one.ty);
@@ -163,6 +129,44 @@ impl<'m> Body<'_, 'm> {
         Ok(Method { name, given, borrowed, changes, reads_offset, reads_seq })
     }
 
+    /// Takes variables over from the body that this one is called from: those that it is to be given, and how its
+    /// method declares them. Numbers are known without that.
+    fn capture(
+        &mut self,
+        outside: &HashMap<VariableId, Place>,
+        captured: &[VariableId],
+    ) -> (Vec<VariableId>, Vec<TokenStream>) {
+        let (mut given, mut parameters) = (Vec::new(), Vec::new());
+        for variable in captured {
+            match outside.get(variable) {
+                Some(Place::Number(scalar)) => {
+                    self.places.insert(*variable, Place::Number(scalar.clone()));
+                }
+                Some(Place::Optional(_)) => {
+                    let name = self.bind(*variable);
+                    parameters.push(quote!(#name: Option<&Tensor>));
+                    self.places.insert(*variable, Place::Optional(name));
+                    given.push(*variable);
+                }
+                _ => {
+                    let name = self.given(*variable);
+                    parameters.push(quote!(#name: &Tensor));
+                    given.push(*variable);
+                }
+            }
+        }
+        (given, parameters)
+    }
+
+    /// The type of a result, and the expression that a method ends with.
+    fn value_result(&mut self, result: &'m Value) -> Emit<(TokenStream, TokenStream)> {
+        let emitted = self.value(result)?;
+        let end = self.flat(emitted, result)?.into_result();
+        let before = self.take_before();
+        Ok((quote!(Result<Tensor>), quote!(#before #end)))
+    }
+
+    /// The type of what a method hands to the next pass of a loop, and the expression that it ends with.
     fn carried_result(&mut self, carried: &[Carried]) -> Emit<(TokenStream, TokenStream)> {
         let mut ends = Vec::new();
         for one in carried {

@@ -1,9 +1,10 @@
 //! Docs of generated code: shapes as axes, and the lines of the mapping.
 
-use transship_grammar::model::{Dim, Model, ParameterId, ScopeId, Tensor};
+use transship_grammar::model::{Dim, Model, ParameterId, ScopeId, Tensor, VariableId};
 use transship_grammar::{Mapping, Span};
 
 use super::scalar;
+use crate::names::snake;
 
 /// `[batch seq hidden]`.
 pub(super) fn shape(mapping: &Mapping, model: &Model, ty: &Tensor) -> String {
@@ -12,6 +13,22 @@ pub(super) fn shape(mapping: &Mapping, model: &Model, ty: &Tensor) -> String {
         _ => None,
     };
     format!("[{}]", scalar::display(mapping, &extent, &ty.dims))
+}
+
+/// What a method takes and what it gives: `` `x [batch seq hidden]` to `[batch seq hidden]` ``.
+pub(super) fn from_to(
+    mapping: &Mapping,
+    model: &Model,
+    from: impl Iterator<Item = VariableId>,
+    to: &[&Tensor],
+) -> String {
+    let given = from.map(|id| {
+        let variable = model.variable(id);
+        format!("`{} {}`", snake(&variable.name), shape(mapping, model, &variable.ty))
+    });
+    let given: Vec<String> = given.collect();
+    let to: Vec<String> = to.iter().map(|ty| shape(mapping, model, ty)).collect();
+    format!("{} to `{}`", given.join(", "), to.join(" and "))
 }
 
 /// `gpt2.mapping:12`.

@@ -33,38 +33,40 @@ impl<'m> Body<'_, 'm> {
         Ok(Emitted::call(quote!(nn::split_heads(#x, #heads)), Form::Heads))
     }
 
+    /// Attention on heads in the order that kernels take them: those that share a key innermost.
     pub(super) fn attention(&mut self, attention: &'m Attention, value: &Value) -> Emit<Emitted> {
         let heads: Vec<usize> = attention.groups.iter().chain(&attention.shared).map(|dim| dim - 2).collect();
-        let in_order = heads.windows(2).all(|pair| pair[0] < pair[1]);
-        let mut query = self.heads_value(&attention.query)?;
+        let query = self.heads_value(&attention.query)?;
+        if heads.windows(2).all(|pair| pair[0] < pair[1]) {
+            return Ok(Emitted::call(self.attend(attention, &query, value)?, Form::Heads));
+        }
         let own = axes(&attention.query.ty.dims);
         let scope = self.scope;
         let mut sizes = Vec::new();
-        if !in_order {
-            for dim in &own[..own.len() - 1] {
-                sizes.push(self.parts.size(scope, std::slice::from_ref(dim), value)?);
-            }
-            let q = query.by_reference();
-            query = Emitted::call(
-                {
-                    let order = heads.iter().map(|at| Literal::usize_unsuffixed(*at));
-                    quote!(nn::permute_heads(#q, &[#(self.#sizes),*], &[#(#order),*]))
-                },
-                Form::Heads,
-            );
+        for dim in &own[..own.len() - 1] {
+            sizes.push(self.parts.size(scope, std::slice::from_ref(dim), value)?);
         }
+        let q = query.by_reference();
+        let order = heads.iter().map(|at| Literal::usize_unsuffixed(*at));
+        let query = quote!(nn::permute_heads(#q, &[#(self.#sizes),*], &[#(#order),*]));
+        let call = self.attend(attention, &Emitted::call(query, Form::Heads), value)?;
+        let turned: Vec<&Ident> = heads.iter().map(|at| &sizes[*at]).collect();
+        let back = (0..heads.len()).map(|at| heads.iter().position(|h| *h == at).unwrap_or(at));
+        let back = back.map(Literal::usize_unsuffixed);
+        Ok(Emitted::call(
+            quote!(nn::permute_heads(&#call?, &[#(self.#turned),*], &[#(#back),*])),
+            Form::Heads,
+        ))
+    }
+
+    /// The call that attends, from a query whose heads are in order; causal attention keeps keys and values.
+    fn attend(&mut self, attention: &'m Attention, query: &Emitted, value: &Value) -> Emit<TokenStream> {
         let key = self.heads_value(&attention.key)?;
         let answer = self.heads_value(&attention.value)?;
-        let [q, k, v] = [query, key, answer].map(|x| x.by_reference());
-        let scale = match &attention.scale {
-            Some(scale) => scalar::number(self.parts.mapping, scale),
-            None => {
-                let width = self.parts.size_tokens(&own[own.len() - 1..], value)?;
-                let width = if width.clone().into_iter().count() > 3 { quote!((#width)) } else { width };
-                quote!(1.0 / (#width as f64).sqrt())
-            }
-        };
-        let call = if attention.causal {
+        let [q, k, v] = [query, &key, &answer].map(Emitted::by_reference);
+        let scale = self.score_scale(attention, value)?;
+        let scope = self.scope;
+        Ok(if attention.causal {
             let docs = "Attention to the tokens so far, and their keys and values.";
             let field = self.parts.new_member(
                 scope,
@@ -87,17 +89,18 @@ impl<'m> Body<'_, 'm> {
             let field = self.guarded((scope, "scale"), &key, docs, &quote!(f64), &scale);
             let field = if is_plain { field } else { quote!(*#field) };
             quote!(nn::attention(#q, #k, #v, #field, Mask::Full(#mask)))
-        };
-        if in_order {
-            return Ok(Emitted::call(call, Form::Heads));
+        })
+    }
+
+    /// What scores are multiplied by: what is said, or 1 / sqrt of the query's last dimension.
+    fn score_scale(&mut self, attention: &Attention, value: &Value) -> Emit<TokenStream> {
+        if let Some(scale) = &attention.scale {
+            return Ok(scalar::number(self.parts.mapping, scale));
         }
-        let turned: Vec<&Ident> = heads.iter().map(|at| &sizes[*at]).collect();
-        let back = (0..heads.len()).map(|at| heads.iter().position(|h| *h == at).unwrap_or(at));
-        let back = back.map(Literal::usize_unsuffixed);
-        Ok(Emitted::call(
-            quote!(nn::permute_heads(&#call?, &[#(self.#turned),*], &[#(#back),*])),
-            Form::Heads,
-        ))
+        let own = axes(&attention.query.ty.dims);
+        let width = self.parts.size_tokens(&own[own.len() - 1..], value)?;
+        let width = if width.clone().into_iter().count() > 3 { quote!((#width)) } else { width };
+        Ok(quote!(1.0 / (#width as f64).sqrt()))
     }
 
     fn mask(&mut self, mask: &'m Value) -> Emit<TokenStream> {

@@ -5,7 +5,9 @@ mod arithmetic;
 mod block;
 mod calls;
 mod choice;
+mod cut;
 mod docs;
+mod forward;
 mod heads;
 mod load;
 mod operation;
@@ -13,6 +15,7 @@ mod parts;
 mod place;
 mod root;
 mod scalar;
+mod traits;
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
