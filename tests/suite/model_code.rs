@@ -1,7 +1,5 @@
 //! Operations of models in odd forms: that their code compiles without a warning, and computes what the mapping says.
 #![deny(warnings, clippy::all)]
-// What a test binary does not call.
-#![allow(dead_code)]
 
 use transship::nn::{DType, Device, Result, Tensor};
 use transship::port::PortError;

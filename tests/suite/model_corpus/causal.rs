@@ -8,6 +8,9 @@ use super::{HEAD_DIM, HEADS, HIDDEN, LAYERS, SIZES, TEXTS, VOCAB};
 
 const POSITIONS: usize = 9;
 
+/// Rows of the table on the left, which pads it.
+const PADDED: usize = 13;
+
 /// How a side stores the decoder.
 #[derive(Clone, Copy, PartialEq)]
 enum Side {
@@ -28,7 +31,8 @@ impl Side {
         let [blocks, ln, qkv, proj] = self.names();
         let mut weights = Weights::default();
         // Small, so that what is added to the variance shows.
-        weights.add("wte.weight", &[VOCAB, HIDDEN], 0.2);
+        let rows = if self == Side::A { PADDED } else { VOCAB };
+        weights.add("wte.weight", &[rows, HIDDEN], 0.2);
         weights.add("wpe.weight", &[POSITIONS, HIDDEN], 0.2);
         for layer in 0..LAYERS {
             let mut add = |name: String, shape: &[usize]| {
@@ -90,7 +94,7 @@ impl Side {
             }
         }
         let head = weights.get("wte.weight");
-        xs.iter().map(|x| times(&head, x)).collect()
+        xs.iter().map(|x| times(&head[..VOCAB * HIDDEN], x)).collect()
     }
 
     fn load(self, weights: &Weights) -> Box<dyn CausalLm> {

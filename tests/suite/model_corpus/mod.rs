@@ -5,8 +5,7 @@ mod causal;
 mod reference;
 mod whole;
 
-/// Models of the corpus. A test binary does not call everything that is generated.
-#[allow(dead_code)]
+/// Models of the corpus.
 mod corpus {
     use transship::Port;
 
