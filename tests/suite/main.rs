@@ -12,6 +12,7 @@ mod expand;
 mod imports;
 mod mappings;
 mod model_code;
+mod model_corpus;
 mod models;
 mod oracle;
 mod other_maths;

@@ -1,41 +1,9 @@
-//! Generated models of every form: that their code compiles without a warning, and that what is not a kernel of its own
-//! computes what the mapping says.
+//! Operations of models in odd forms: that their code compiles without a warning, and computes what the mapping says.
 #![deny(warnings, clippy::all)]
-// What a test binary does not call.
-#![allow(dead_code)]
 
 use transship::nn::{DType, Device, Result, Tensor};
 use transship::port::PortError;
 use transship::{Array, BindOptions, Checkpoint, Setting};
-
-/// Models of the corpus.
-mod corpus {
-    use transship::Port;
-
-    #[derive(Port)]
-    #[port(mapping = "mappings/ok/model_of_a_decoder.mapping", model)]
-    pub(crate) struct Decoder;
-
-    #[derive(Port)]
-    #[port(mapping = "mappings/ok/model_of_an_encoder.mapping", model)]
-    pub(crate) struct Encoder;
-
-    #[derive(Port)]
-    #[port(mapping = "mappings/ok/model_of_experts.mapping", model)]
-    pub(crate) struct Experts;
-
-    #[derive(Port)]
-    #[port(mapping = "mappings/ok/model_with_choices.mapping", model)]
-    pub(crate) struct Choices;
-
-    #[derive(Port)]
-    #[port(mapping = "mappings/ok/model_with_functions_and_joins.mapping", model)]
-    pub(crate) struct Functions;
-
-    #[derive(Port)]
-    #[port(mapping = "mappings/ok/model_with_values_nothing_reads.mapping", model)]
-    pub(crate) struct Unread;
-}
 
 /// Heads in an order that attention does not take, a norm over a part of the axes, axes that only one operand has,
 /// numbers on both sides of operators, and dimensions that go.
