@@ -77,18 +77,14 @@ fn a_model_without_code_is_left_out_with_a_warning() {
 mapping m : a <=> b
 
 config {
-    hidden = args.hidden <=> hidden
-    heads  = args.heads  <=> heads
-    vocab  = args.vocab  <=> vocab
-    hidden = heads * head_dim
+    rows
+    columns
 }
 
-wte [vocab hidden]           <=>  wte [vocab hidden]
-q [(heads head_dim) hidden]  <=>  q [(heads head_dim) hidden]
+w [rows columns]  <=>  w [rows columns]
 
-model m over a (tokens [batch seq] in vocab, gain? [batch]) -> y [batch seq heads head_dim] {
-    let x = q(wte[tokens] * gain)
-    attention(x, x, x, causal)
+model m over a (ids [batch seq] in rows, gain? [batch]) -> y [batch seq columns] {
+    w[ids] * gain
 }
 ";
     std::fs::write(&file, text).expect("written");
