@@ -1,7 +1,7 @@
-//! What the processor computes where candle's own kernels leave speed behind: products with one row, activations,
-//! softmax and attention of one token. Other devices take candle's kernels.
+//! What the processor computes where candle's own kernels leave speed behind: products with one row, biases,
+//! activations, softmax and attention of one token. Other devices take candle's kernels.
 //!
-//! The loops are plain Rust over blocks of [`LANES`], compiled for the machine's widest instructions by
+//! The loops are Rust over blocks of [`LANES`], compiled for the machine's widest instructions by
 //! [`pulp::Arch`], and spread over rayon's threads as candle's own are.
 
 mod activate;
