@@ -11,10 +11,14 @@ use std::ops::Range;
 
 use flate2::read::DeflateDecoder;
 
+use crate::output::free_bytes;
 use crate::storage::Region;
 
 /// Deflate cannot expand by more than this (RFC 1951: 258 bytes from 2 bits).
 const MAX_DEFLATE_RATIO: u64 = 1032;
+
+/// Number of the method deflate, in APPNOTE 4.4.5.
+const DEFLATED: u16 = 8;
 
 /// What is wrong with a zip archive.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +113,7 @@ pub(crate) struct Entry {
     /// Where the (packed) data lies in the archive.
     pub(crate) data: Range<u64>,
     /// Length when unpacked.
-    size: u64,
+    pub(crate) size: u64,
     method: u16,
     encrypted: bool,
     crc32: u32,
@@ -127,7 +131,7 @@ impl Entry {
         }
         match self.method {
             0 => Ok(Packing::Stored),
-            8 => Ok(Packing::Deflated),
+            DEFLATED => Ok(Packing::Deflated),
             method => Err(ArchiveError::Method { name: self.name.clone(), method }),
         }
     }
@@ -183,6 +187,7 @@ impl Archive {
     /// The bytes of each of `entries`: in place where stored, else inflated to one unlinked temporary file.
     pub(crate) fn unpack(&self, entries: &[&Entry]) -> Result<Vec<Region>, ArchiveError> {
         let mut inflated = Inflated::default();
+        check_room(entries)?;
         let mut places = Vec::with_capacity(entries.len());
         for entry in entries {
             places.push(match entry.packing()? {
@@ -193,7 +198,10 @@ impl Archive {
         let temporary = inflated.finish()?;
         let regions = entries.iter().zip(places).map(|(entry, place)| match place {
             None => self.region.slice(entry.data.clone()),
-            Some(range) => temporary.slice(range),
+            Some(range) => {
+                let packed = (entry.data.end - entry.data.start).min(self.region.packed_len());
+                temporary.slice(range).map(|region| region.unpacked_from(packed))
+            }
         });
         Ok(regions.map(|r| r.expect("bug: extents were checked when the directory was read")).collect())
     }
@@ -206,6 +214,22 @@ impl Archive {
 
 fn to_usize(offset: u64) -> usize {
     usize::try_from(offset).expect("bug: an offset inside a slice was not checked against its length")
+}
+
+/// Checks that the temporary directory has room for those of `entries` that are inflated, before any is.
+fn check_room(entries: &[&Entry]) -> Result<(), ArchiveError> {
+    let deflated = || entries.iter().filter(|entry| entry.method == DEFLATED);
+    let needed = deflated().fold(0u64, |sum, entry| sum.saturating_add(entry.size));
+    match (deflated().max_by_key(|entry| entry.size), free_bytes(&std::env::temp_dir())) {
+        (Some(largest), Some(free)) if needed > free => Err(ArchiveError::Temporary {
+            name: largest.name.clone(),
+            source: io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("{needed} bytes are needed for all entries, {free} are free"),
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Inflated entries, one after the other in one temporary file.

@@ -3,7 +3,7 @@
 mod key;
 mod render;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use indexmap::IndexMap;
 use indexmap::map::{Iter, Values};
@@ -64,10 +64,19 @@ pub struct Object {
 }
 
 /// A dictionary in insertion order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Map {
-    /// Boxed, so that a value of any kind is small.
-    entries: Box<IndexMap<Key, Value>>,
+    /// Boxed, so that a value of any kind is small, and only where there are any: most of what objects have is empty.
+    entries: Option<Box<IndexMap<Key, Value>>>,
+}
+
+/// What a dictionary without entries holds.
+static EMPTY: LazyLock<IndexMap<Key, Value>> = LazyLock::new(IndexMap::new);
+
+impl PartialEq for Map {
+    fn eq(&self, other: &Map) -> bool {
+        self.entries() == other.entries()
+    }
 }
 
 impl Map {
@@ -78,13 +87,17 @@ impl Map {
     }
 
     pub(crate) fn with_capacity(count: usize) -> Map {
-        Map { entries: Box::new(IndexMap::with_capacity(count)) }
+        Map { entries: (count > 0).then(|| Box::new(IndexMap::with_capacity(count))) }
+    }
+
+    fn entries(&self) -> &IndexMap<Key, Value> {
+        self.entries.as_deref().unwrap_or(&EMPTY)
     }
 
     /// The value under the key that is written `name`: a string, or else an integer or another key by its text.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        let key = |key: Key| self.entries.get(&key);
+        let key = |key: Key| self.entries().get(&key);
         key(Key::Str(name.into()))
             .or_else(|| name.parse().ok().and_then(|number| key(Key::Int(number))))
             .or_else(|| key(Key::Other(name.into())))
@@ -92,34 +105,38 @@ impl Map {
 
     /// Puts `value` under `key`; a key that is there keeps its place and gets the new value.
     pub fn insert(&mut self, key: Key, value: Value) {
-        self.entries.insert(key, value);
+        self.entries.get_or_insert_default().insert(key, value);
     }
 
     /// Takes out the entry under the text `name`; the others keep their order.
     pub(crate) fn remove(&mut self, name: &str) -> Option<Value> {
-        self.entries.shift_remove(&Key::Str(name.into()))
+        self.entries.as_mut()?.shift_remove(&Key::Str(name.into()))
     }
 
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries().len()
     }
 
     /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries().is_empty()
     }
 
     /// Keys and values in order.
     pub fn iter(&self) -> Iter<'_, Key, Value> {
-        self.entries.iter()
+        self.entries().iter()
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.entries.iter_mut().flat_map(|entries| entries.values_mut())
     }
 
     /// Values in order.
     pub fn values(&self) -> Values<'_, Key, Value> {
-        self.entries.values()
+        self.entries().values()
     }
 }
 
@@ -134,7 +151,10 @@ impl<'a> IntoIterator for &'a Map {
 
 impl Extend<(Key, Value)> for Map {
     fn extend<I: IntoIterator<Item = (Key, Value)>>(&mut self, entries: I) {
-        self.entries.extend(entries);
+        let mut entries = entries.into_iter().peekable();
+        if entries.peek().is_some() {
+            self.entries.get_or_insert_default().extend(entries);
+        }
     }
 }
 
@@ -143,13 +163,15 @@ impl IntoIterator for Map {
     type IntoIter = indexmap::map::IntoIter<Key, Value>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.entries.into_iter()
+        self.entries.map(|entries| *entries).unwrap_or_default().into_iter()
     }
 }
 
 impl FromIterator<(Key, Value)> for Map {
     fn from_iter<I: IntoIterator<Item = (Key, Value)>>(entries: I) -> Map {
-        Map { entries: Box::new(entries.into_iter().collect()) }
+        let mut map = Map::new();
+        map.extend(entries);
+        map
     }
 }
 
@@ -194,12 +216,12 @@ impl Value {
                 change(self, at);
             }
             Value::List(list) => each(&mut list.iter_mut()),
-            Value::Map(map) => each(&mut map.entries.values_mut()),
+            Value::Map(map) => each(&mut map.values_mut()),
             Value::Object(object) => {
                 let Object { class: _, args, kwargs, attributes, state, items, entries } = &mut **object;
                 each(&mut args.iter_mut().chain(items).chain(state));
                 for map in [kwargs, attributes, entries] {
-                    each(&mut map.entries.values_mut());
+                    each(&mut map.values_mut());
                 }
             }
             Value::Null

@@ -5,6 +5,7 @@
 mod archive;
 mod array;
 mod bind;
+mod budget;
 mod checkpoint;
 mod convert;
 mod document;

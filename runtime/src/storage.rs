@@ -31,6 +31,8 @@ pub(crate) struct Region {
     source: Arc<Source>,
     start: usize,
     len: usize,
+    /// See [`Region::packed_len`].
+    packed: u64,
 }
 
 impl Region {
@@ -61,13 +63,18 @@ impl Region {
         // of mapped input, stated in the documentation of `Checkpoint::open`.
         let map = unsafe { Mmap::map(file)? };
         let len = map.len();
-        Ok(Region { source: Arc::new(Source::Mapped(map)), start: 0, len })
+        Ok(Region { source: Arc::new(Source::Mapped(map)), start: 0, len, packed: len as u64 })
     }
 
     /// A region over bytes in memory.
     pub(crate) fn owned(bytes: Vec<u8>) -> Region {
         let len = bytes.len();
-        Region { source: Arc::new(Source::Owned(bytes)), start: 0, len }
+        Region { source: Arc::new(Source::Owned(bytes)), start: 0, len, packed: len as u64 }
+    }
+
+    /// The same bytes, which were unpacked from `packed` bytes of a file.
+    pub(crate) fn unpacked_from(self, packed: u64) -> Region {
+        Region { packed: packed.min(self.packed), ..self }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -76,6 +83,11 @@ impl Region {
 
     pub(crate) fn len(&self) -> u64 {
         self.len as u64
+    }
+
+    /// The most bytes that a file has for these: fewer than there are where they were compressed.
+    pub(crate) fn packed_len(&self) -> u64 {
+        self.packed.min(self.len())
     }
 
     /// Tells the operating system that the bytes at `range` are not needed for now, where they are mapped.
@@ -106,7 +118,8 @@ impl Region {
         if start > end || end > self.len {
             return None;
         }
-        Some(Region { source: Arc::clone(&self.source), start: self.start + start, len: end - start })
+        let source = Arc::clone(&self.source);
+        Some(Region { source, start: self.start + start, len: end - start, packed: self.packed })
     }
 }
 
@@ -125,5 +138,13 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges)]
         let reversed = 3..2;
         assert!(part.slice(reversed).is_none());
+    }
+
+    #[test]
+    fn a_part_of_what_was_compressed_is_no_larger_in_the_file_than_the_whole() {
+        let region = Region::owned(vec![0; 1000]).unpacked_from(10);
+        let part = |length| region.slice(0..length).expect("inside").packed_len();
+        assert_eq!((region.packed_len(), part(500), part(4)), (10, 10, 4));
+        assert_eq!(Region::owned(vec![0; 3]).packed_len(), 3);
     }
 }

@@ -267,3 +267,103 @@ fn encrypted_and_oddly_packed_entries_are_refused() {
          entries are read: unpack it first"
     );
 }
+
+// ---------------------------------------------------------------- little that makes much
+
+/// A torch zip of one tensor of `elements` half-precision numbers, with deflated records of these contents.
+fn deflated(elements: i64, records: &[(&str, &[u8])]) -> Vec<u8> {
+    let storage = support::storage("HalfStorage", "0", elements);
+    let pickled = support::pickle(&support::dict(&[("a", support::tensor(storage, 0, &[elements], &[1]))]));
+    let names: Vec<String> = records.iter().map(|(key, _)| format!("x/data/{key}")).collect();
+    let mut entries = vec![("x/data.pkl", &pickled[..], true)];
+    entries.extend(names.iter().zip(records).map(|(name, (_, content))| (name.as_str(), *content, true)));
+    zip(&entries)
+}
+
+#[test]
+fn records_that_no_tensor_uses_are_not_unpacked() {
+    let mut file = deflated(2, &[("0", &[1; 4]), ("1", &[7; 4096])]);
+    assert_eq!(support::opened(&file).tensors().len(), 1);
+    // The packed bytes of the last record, of which all but a few repeat the first.
+    let at = file.windows(8).position(|w| w == b"x/data/1").expect("the local header") + 8;
+    file[at..at + 4].fill(0xff);
+    assert_eq!(support::opened(&file).tensors().len(), 1);
+}
+
+#[test]
+fn packed_records_longer_than_their_storage_are_errors() {
+    assert_eq!(
+        refused(&deflated(2, &[("0", &[0; 1 << 20])])),
+        "cannot read megatron.pt: record x/data/0 is 1048576 bytes long when unpacked, where its storage has 2 float16 \
+         elements; the file is damaged, or not written by torch.save: fetch or save it again"
+    );
+}
+
+/// An instance of a dataclass of torch's, with these attributes.
+fn instance(class: &str, attributes: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let made = support::call(support::global("torch.distributed.checkpoint.metadata", class), &[]);
+    [made, support::dict(attributes), b"b".to_vec()].concat()
+}
+
+/// Memoizes what comes before as entry `at`.
+fn memoized(value: &[u8], at: u8) -> Vec<u8> {
+    [value, b"q", &[at]].concat()
+}
+
+fn metadata_refused(state: &[u8], storage: &[u8]) -> String {
+    let entries = [("state_dict_metadata", state.to_vec()), ("storage_data", storage.to_vec())];
+    let folder = Folder::new();
+    folder.write("dist/.metadata", support::pickle(&instance("Metadata", &entries)));
+    folder.write("dist/__0_0.distcp", b"");
+    folder.refusal("dist")
+}
+
+#[test]
+fn lists_of_chunks_that_many_tensors_share_are_an_error() {
+    let chunk = |at| {
+        instance("ChunkStorageMetadata", &[("offsets", support::ints(&[at])), ("sizes", support::ints(&[1]))])
+    };
+    let chunks: Vec<u8> = (0..2000).flat_map(chunk).collect();
+    let chunks = memoized(&[b"](", &chunks[..], b"e"].concat(), 0);
+    let tensor = instance("TensorStorageMetadata", &[("size", support::ints(&[2000])), ("chunks", chunks)]);
+    let names: Vec<u8> =
+        (1..5000).flat_map(|at| [support::text(&format!("t{at}")), b"h\x01".to_vec()].concat()).collect();
+    let state = [b"}(", &support::text("t0")[..], &memoized(&tensor, 1), &names, b"u"].concat();
+    let message = metadata_refused(&state, b"}");
+    assert!(message.contains("repeats itself until it is far larger than the file"), "{message}");
+}
+
+#[test]
+fn a_long_name_in_many_places_is_an_error() {
+    let name = memoized(&support::text(&"n".repeat(100_000)), 0);
+    let index = |fqn: &[u8], at| {
+        instance("MetadataIndex", &[("fqn", fqn.to_vec()), ("offset", support::ints(&[at]))])
+    };
+    let place = [
+        ("relative_path", support::text("__0_0.distcp")),
+        ("offset", support::int(0)),
+        ("length", support::int(0)),
+    ];
+    let place = memoized(&instance("_StorageInfo", &place), 1);
+    let more: Vec<u8> = (1..3000).flat_map(|at| [index(b"h\0", at), b"h\x01".to_vec()].concat()).collect();
+    let storage = [b"}(", &index(&name, 0)[..], &place, &more, b"u"].concat();
+    let message = metadata_refused(b"}", &storage);
+    assert_eq!(
+        message.replace(&"n".repeat(200), "n…"),
+        "cannot read dist/.metadata: what it says of `n…` repeats itself until it is far larger than the file; torch does \
+         not write that: do not trust the file"
+    );
+}
+
+#[test]
+fn instances_with_more_attributes_than_torch_writes_are_an_error() {
+    let many: Vec<(String, Vec<u8>)> = (0..100).map(|at| (format!("a{at}"), b"N".to_vec())).collect();
+    let many: Vec<(&str, Vec<u8>)> =
+        many.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let state = [b"}(", &support::text("t")[..], &instance("TensorStorageMetadata", &many), b"u"].concat();
+    assert_eq!(
+        metadata_refused(&state, b"}"),
+        "cannot read dist/.metadata: `size` is looked for among more attributes than torch writes; the file is damaged, or \
+         of a version that is not known: fetch or save it again"
+    );
+}

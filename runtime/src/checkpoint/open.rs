@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::{Archive, Entry};
+use crate::budget::Budget;
 use crate::document::Value;
 use crate::safetensors;
 use crate::storage::Region;
@@ -24,26 +25,32 @@ const PUBLISHED_MEMBER: &str = "release/mp_rank_00/model_optim_rng.pt";
 const HEAD: usize = 512;
 
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
+    let budget = &mut Budget::new();
     match locate(path, options.iteration)? {
-        Found::File(file) => open_file(path, &file, options),
+        Found::File(file) => open_file(path, &file, options, budget),
         Found::Ranks(_, ranks) if ranks.len() == 1 && options.member.is_some() => {
-            open_file(path, &ranks[0].1, options)
+            open_file(path, &ranks[0].1, options, budget)
         }
-        Found::Ranks(folder, ranks) => open_ranks(path, &folder, ranks, options),
+        Found::Ranks(folder, ranks) => open_ranks(path, &folder, ranks, options, budget),
         Found::Index(file) => open_shards(path, &file, options),
         Found::Distributed(folder) | Found::Zarr(folder) if options.member.is_some() => {
             let member = options.member.as_deref().unwrap_or_default();
             Err(OpenError::at(&folder, not_archive(member, "distributed checkpoint")))
         }
-        Found::Distributed(folder) => distributed::open(path, &folder),
-        Found::Zarr(folder) => zarr::open(path, &folder),
+        Found::Distributed(folder) => distributed::open(path, &folder, budget),
+        Found::Zarr(folder) => zarr::open(path, &folder, budget),
     }
 }
 
-fn open_file(path: &Path, file: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
+fn open_file(
+    path: &Path,
+    file: &Path,
+    options: &OpenOptions,
+    budget: &mut Budget,
+) -> Result<Checkpoint, OpenError> {
     let region = Region::map_path(file).map_err(|e| OpenError::at(file, e))?;
     let name = file.display().to_string();
-    let mut found = read(&region, name, options)?;
+    let mut found = read(&region, name, options, budget)?;
     if let [(_, opened)] = &mut found.ranks[..]
         && opened.format.kind == FormatKind::Safetensors
         && opened.format.member.is_none()
@@ -66,6 +73,7 @@ fn open_ranks(
     folder: &Path,
     ranks: Vec<(RankName, PathBuf)>,
     options: &OpenOptions,
+    budget: &mut Budget,
 ) -> Result<Checkpoint, OpenError> {
     let mut joined = Joined::new();
     let name = match &ranks[..] {
@@ -77,7 +85,7 @@ fn open_ranks(
     }
     for (rank, file) in ranks {
         let region = Region::map_path(&file).map_err(|e| OpenError::at(&file, e))?;
-        let opened = read(&region, file.display().to_string(), options)?;
+        let opened = read(&region, file.display().to_string(), options, budget)?;
         // An archive in the place of a rank's file holds that rank, whatever its members are called.
         let [(_, opened)] = <[_; 1]>::try_from(opened.ranks).map_err(|several| {
             let members = listed(&several.iter().map(|(rank, _)| &rank.name).collect::<Vec<_>>());
@@ -156,18 +164,23 @@ fn start(head: &[u8]) -> Start {
 }
 
 /// Reads the file in `region`, called `file`.
-fn read(region: &Region, file: String, options: &OpenOptions) -> Result<Read, OpenError> {
+fn read(
+    region: &Region,
+    file: String,
+    options: &OpenOptions,
+    budget: &mut Budget,
+) -> Result<Read, OpenError> {
     let head = &region.bytes()[..region.bytes().len().min(HEAD)];
     let start = start(head);
     if start == Start::Zip {
         let archive = Archive::read(region.clone()).map_err(|e| OpenError::new(&file, e))?;
         if torch::pickle_entries(&archive).is_empty() {
-            return read_outer(&archive, &file, options);
+            return read_outer(&archive, &file, options, budget);
         }
         if let Some(member) = &options.member {
             return Err(OpenError::new(file, not_archive(member, "torch zip")));
         }
-        return torch_zip(&archive, file).map(Read::from);
+        return torch_zip(&archive, file, budget).map(Read::from);
     }
     if let Some(member) = &options.member {
         let kind = match start {
@@ -177,7 +190,7 @@ fn read(region: &Region, file: String, options: &OpenOptions) -> Result<Read, Op
         };
         return Err(OpenError::new(file, not_archive(member, kind)));
     }
-    read_bare(region, file, start).map(Read::from)
+    read_bare(region, file, start, budget).map(Read::from)
 }
 
 fn not_archive(member: &str, kind: &'static str) -> OpenCause {
@@ -185,10 +198,10 @@ fn not_archive(member: &str, kind: &'static str) -> OpenCause {
 }
 
 /// Reads a file that is no zip archive.
-fn read_bare(region: &Region, file: String, start: Start) -> Result<Opened, OpenError> {
+fn read_bare(region: &Region, file: String, start: Start, budget: &mut Budget) -> Result<Opened, OpenError> {
     let (kind, contents) = match start {
         Start::TorchLegacy => {
-            let contents = torch::read_legacy(region, &file).map_err(|e| OpenError::new(&file, e))?;
+            let contents = torch::read_legacy(region, &file, budget).map_err(|e| OpenError::new(&file, e))?;
             (FormatKind::TorchLegacy, contents)
         }
         Start::Safetensors => {
@@ -202,7 +215,7 @@ fn read_bare(region: &Region, file: String, start: Start) -> Result<Opened, Open
     Ok(Opened { file, format: Format { kind, member: None }, contents })
 }
 
-fn torch_zip(archive: &Archive, file: String) -> Result<Opened, OpenError> {
+fn torch_zip(archive: &Archive, file: String, budget: &mut Budget) -> Result<Opened, OpenError> {
     let entry = match torch::pickle_entries(archive)[..] {
         [entry] => entry,
         [] => return Err(OpenError::new(file, no_candidate(archive))),
@@ -216,12 +229,17 @@ fn torch_zip(archive: &Archive, file: String) -> Result<Opened, OpenError> {
         let instead = "load it and save its state_dict() with torch.save";
         return Err(OpenError::new(file, OpenCause::Kind { kind, instead }));
     }
-    let contents = torch::read_zip(archive, entry, &file).map_err(|e| OpenError::new(&file, e))?;
+    let contents = torch::read_zip(archive, entry, &file, budget).map_err(|e| OpenError::new(&file, e))?;
     Ok(Opened { file, format: Format { kind: FormatKind::TorchZip, member: None }, contents })
 }
 
 /// Reads the checkpoint, or the files of ranks, that are members of `archive`.
-fn read_outer(archive: &Archive, file: &str, options: &OpenOptions) -> Result<Read, OpenError> {
+fn read_outer(
+    archive: &Archive,
+    file: &str,
+    options: &OpenOptions,
+    budget: &mut Budget,
+) -> Result<Read, OpenError> {
     let chosen = choose(archive, options).map_err(|cause| OpenError::new(file, cause))?;
     let entries: Vec<&Entry> = chosen.members.iter().map(|(_, entry)| *entry).collect();
     let named = |entry: &Entry| format!("{file}!{}", entry.name);
@@ -235,20 +253,25 @@ fn read_outer(archive: &Archive, file: &str, options: &OpenOptions) -> Result<Re
     let regions = archive.unpack(&entries).map_err(|e| OpenError::new(&whole, e))?;
     let mut ranks = Vec::with_capacity(entries.len());
     for ((rank, entry), region) in chosen.members.into_iter().zip(regions) {
-        ranks.push((rank, read_member(entry, &region, named(entry))?));
+        ranks.push((rank, read_member(entry, &region, named(entry), budget)?));
     }
     Ok(Read { file: whole, ranks, others: chosen.others })
 }
 
-fn read_member(entry: &Entry, region: &Region, name: String) -> Result<Opened, OpenError> {
+fn read_member(
+    entry: &Entry,
+    region: &Region,
+    name: String,
+    budget: &mut Budget,
+) -> Result<Opened, OpenError> {
     let wrong = |cause: OpenCause| OpenError::new(&name, cause);
     let packing = entry.packing().map_err(|e| wrong(e.into()))?;
     let start = start(&region.bytes()[..region.bytes().len().min(HEAD)]);
     let mut opened = if start == Start::Zip {
         let inner = Archive::read(region.clone()).map_err(|e| wrong(e.into()))?;
-        torch_zip(&inner, name)?
+        torch_zip(&inner, name, budget)?
     } else {
-        read_bare(region, name, start)?
+        read_bare(region, name, start, budget)?
     };
     opened.format.member = Some(packing);
     Ok(opened)

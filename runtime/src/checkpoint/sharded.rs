@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::archive::Archive;
+use crate::budget::Budget;
 use crate::document::Value;
 use crate::storage::Region;
 use crate::tensor::{Chunk, Contents, Storage, StorageId, Tensor};
@@ -117,13 +118,13 @@ pub(super) fn add(contents: &mut Contents, piece: Piece<'_>) -> Result<(), OpenE
 }
 
 /// The plain data in `common.pt`.
-pub(super) fn common(folder: &Path) -> Result<Value, OpenError> {
+pub(super) fn common(folder: &Path, budget: &mut Budget) -> Result<Value, OpenError> {
     let path = folder.join(COMMON);
     if !path.is_file() {
         return Err(OpenError::at(&path, DistributedError::NoCommon));
     }
     let region = Region::map_path(&path).map_err(|e| OpenError::at(&path, e))?;
-    Ok(read_saved(region, &path.display().to_string())?.documents)
+    Ok(read_saved(region, &path.display().to_string(), budget)?.documents)
 }
 
 /// Whether the directory says that Megatron-Core wrote it, which keeps plain data beside the tensors.
@@ -132,10 +133,10 @@ pub(super) fn is_megatron(folder: &Path) -> bool {
 }
 
 /// Reads bytes that `torch.save` wrote.
-pub(super) fn read_saved(bytes: Region, file: &str) -> Result<Contents, OpenError> {
+pub(super) fn read_saved(bytes: Region, file: &str, budget: &mut Budget) -> Result<Contents, OpenError> {
     let archive = Archive::read(bytes).map_err(|e| OpenError::new(file, e))?;
     match torch::pickle_entries(&archive)[..] {
-        [entry] => torch::read_zip(&archive, entry, file).map_err(|e| OpenError::new(file, e)),
+        [entry] => torch::read_zip(&archive, entry, file, budget).map_err(|e| OpenError::new(file, e)),
         _ => Err(OpenError::new(file, DistributedError::NoPickle)),
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 /// Bytes that may be written below a directory, where the system says.
-pub(super) fn free_bytes(directory: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(directory: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         let found = rustix::fs::statvfs(directory).ok()?;

@@ -30,6 +30,7 @@ mod torch;
 mod write;
 
 pub use directory::OutputDirectory;
+pub(crate) use disk::free_bytes;
 pub use error::OutputError;
 pub use plan::{Literal, OutputPlan, PlannedFile, PlannedTensor, SmallFile, TensorSpec};
 pub use safetensors::plan_safetensors;

@@ -53,7 +53,7 @@ pub enum PickleErrorKind {
     /// An integer is longer than is read.
     #[error("holds an integer of {0} bytes; at most 1024 are read")]
     Integer(u64),
-    /// The pickle has more objects than are read.
-    #[error("makes the pickle larger than is read: {0} objects")]
-    Large(usize),
+    /// The objects of the pickle are far larger than what describes them.
+    #[error("makes objects far larger than the pickle; no training code writes that: do not trust the file")]
+    Explodes,
 }

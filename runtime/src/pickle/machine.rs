@@ -3,22 +3,41 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::budget::Budget;
+use crate::storage::Region;
+
 use super::error::{PickleError, PickleErrorKind};
 use super::node::{Instance, Node, NodeId, Pickle};
 use super::opcode as op;
-use super::{MAX_INTEGER_BYTES, MAX_NODES, number, text};
+use super::{MAX_INTEGER_BYTES, number, text};
 
 type Step<T = ()> = Result<T, PickleErrorKind>;
 
-/// Reads the pickle that starts at byte `start` of `input`.
+/// Most nodes in one pickle; a checkpoint of 100,000 tensors has about 3 million.
+const MAX_NODES: usize = 1 << 28;
+
+/// What an entry of the memo takes: key and value, and the free places of the table.
+const MEMO_ENTRY: usize = 32;
+
+/// Reads the pickle that starts at byte `start` of `region`, at the cost of `budget`.
 ///
 /// # Errors
 ///
-/// The first opcode that Python's unpickler would refuse, or that exceeds a limit.
-pub(crate) fn read(input: &[u8], start: usize) -> Result<Pickle, PickleError> {
+/// The first opcode that Python's unpickler would refuse, or that makes the objects larger than the budget.
+pub(crate) fn read(region: &Region, start: usize, budget: &mut Budget) -> Result<Pickle, PickleError> {
+    let input = region.bytes();
     let nodes = vec![Node::None, Node::Bool(false), Node::Bool(true), Node::Tuple(Vec::new())];
-    let mut machine =
-        Machine { input, at: start, nodes, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    let mut machine = Machine {
+        input,
+        at: start,
+        nodes,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        taken: 0,
+    };
+    // What is compressed admits no more than its bytes in the file.
+    let mut admissible = region.packed_len();
     loop {
         let offset = machine.at;
         let code = input.get(offset).copied().unwrap_or(op::STOP);
@@ -32,10 +51,12 @@ pub(crate) fn read(input: &[u8], start: usize) -> Result<Pickle, PickleError> {
             return Ok(Pickle { nodes: machine.nodes, root, end: machine.at });
         }
         machine.step(code).map_err(error)?;
-        let largest =
-            machine.nodes.len().max(machine.stack.len()).max(machine.memo.len()).max(machine.marks.len());
-        if largest > MAX_NODES {
-            return Err(error(PickleErrorKind::Large(largest)));
+        let admitted = admissible.min((machine.at - offset) as u64);
+        admissible -= admitted;
+        budget.admit(admitted);
+        let within = budget.spend(std::mem::take(&mut machine.taken)).is_ok();
+        if !within || machine.nodes.len() > MAX_NODES {
+            return Err(error(PickleErrorKind::Explodes));
         }
     }
 }
@@ -48,6 +69,8 @@ struct Machine<'a> {
     /// Stack heights at which a `MARK` lies.
     marks: Vec<usize>,
     memo: HashMap<u64, NodeId>,
+    /// Bytes of memory taken since they were last counted.
+    taken: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -198,6 +221,7 @@ impl<'a> Machine<'a> {
             _ => self.memo.len() as u64,
         };
         let top = *self.top()?;
+        self.taken += MEMO_ENTRY;
         self.memo.insert(index, top);
         Ok(())
     }
@@ -215,7 +239,10 @@ impl<'a> Machine<'a> {
 
     fn shuffle(&mut self, code: u8) -> Step {
         match code {
-            op::MARK => self.marks.push(self.stack.len()),
+            op::MARK => {
+                self.taken += size_of::<usize>();
+                self.marks.push(self.stack.len());
+            }
             op::DUP => {
                 let top = *self.top()?;
                 self.push_id(top);
@@ -260,6 +287,7 @@ impl<'a> Machine<'a> {
             }
             _ => self.since_mark()?,
         };
+        self.taken += size_of_val(&items[..]);
         let target = self.top()?.index();
         let keyed = matches!(code, op::SETITEM | op::SETITEMS);
         match &mut self.nodes[target] {
@@ -342,7 +370,10 @@ impl<'a> Machine<'a> {
         let state = self.pop()?;
         let target = self.top()?.index();
         match &mut self.nodes[target] {
-            Node::Instance(instance) => instance.states.push(state),
+            Node::Instance(instance) => {
+                self.taken += size_of::<NodeId>();
+                instance.states.push(state);
+            }
             other => return Err(PickleErrorKind::Target(other.kind())),
         }
         Ok(())
@@ -363,16 +394,18 @@ impl<'a> Machine<'a> {
 
     fn add(&mut self, node: Node) -> NodeId {
         let id = u32::try_from(self.nodes.len()).expect("bug: the node limit is below 2^32");
+        self.taken += node.size();
         self.nodes.push(node);
         NodeId(id)
     }
 
     fn push(&mut self, node: Node) {
         let id = self.add(node);
-        self.stack.push(id);
+        self.push_id(id);
     }
 
     fn push_id(&mut self, id: NodeId) {
+        self.taken += size_of::<NodeId>();
         self.stack.push(id);
     }
 

@@ -42,6 +42,21 @@ pub(crate) enum Node {
 }
 
 impl Node {
+    /// Bytes of memory that it takes, without what is put into it later.
+    pub(super) fn size(&self) -> usize {
+        // A shared text or run of bytes has two counts before it.
+        const COUNTS: usize = 2 * size_of::<usize>();
+        size_of::<Node>()
+            + match self {
+                Node::BigInt(text) | Node::Str(text) | Node::Global(text) => COUNTS + text.len(),
+                Node::ByteStr(bytes) | Node::Bytes(bytes) => COUNTS + bytes.len(),
+                Node::List(items) | Node::Tuple(items) | Node::Set(items) => size_of_val(&items[..]),
+                Node::Dict(entries) => size_of_val(&entries[..]),
+                Node::Instance(_) => size_of::<Instance>(),
+                Node::None | Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Persistent(_) => 0,
+            }
+    }
+
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Node::None => "None",

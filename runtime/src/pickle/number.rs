@@ -1,5 +1,6 @@
 //! Python's integers of any length.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Node;
@@ -12,33 +13,45 @@ pub(super) fn from_le_bytes(bytes: &[u8]) -> Node {
         wide[..bytes.len()].copy_from_slice(bytes);
         return Node::Int(i64::from_le_bytes(wide));
     }
-    let mut magnitude = bytes.to_vec();
+    // Two's complement in whole words, then its magnitude.
+    let mut words: Vec<u32> = bytes
+        .chunks(4)
+        .map(|chunk| {
+            let mut word = [if negative { 0xff } else { 0 }; 4];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u32::from_le_bytes(word)
+        })
+        .collect();
     if negative {
         let mut carry = true;
-        for byte in &mut magnitude {
-            (*byte, carry) = (!*byte).overflowing_add(u8::from(carry));
+        for word in &mut words {
+            (*word, carry) = (!*word).overflowing_add(u32::from(carry));
         }
     }
-    from_digits(&decimal(magnitude, negative))
+    from_digits(&decimal(words, negative))
 }
 
-/// Digits of a little-endian magnitude.
-fn decimal(mut magnitude: Vec<u8>, negative: bool) -> String {
-    let mut digits = Vec::new();
-    while let Some(last) = magnitude.iter().rposition(|&b| b != 0) {
-        magnitude.truncate(last + 1);
+/// Digits of a magnitude, whose lowest word is first.
+fn decimal(mut words: Vec<u32>, negative: bool) -> String {
+    /// The largest power of ten in a word.
+    const GROUP: u64 = 1_000_000_000;
+    let mut groups = Vec::new();
+    while let Some(last) = words.iter().rposition(|&word| word != 0) {
+        words.truncate(last + 1);
         let mut rest = 0u64;
-        for byte in magnitude.iter_mut().rev() {
-            let value = rest << 8 | u64::from(*byte);
-            *byte = u8::try_from(value / 10).expect("bug: the remainder was below 10");
-            rest = value % 10;
+        for word in words.iter_mut().rev() {
+            let value = rest << 32 | u64::from(*word);
+            *word = u32::try_from(value / GROUP).expect("bug: the remainder was below the divisor");
+            rest = value % GROUP;
         }
-        digits.push(b'0' + u8::try_from(rest).expect("bug: a remainder modulo 10"));
+        groups.push(rest);
     }
-    if negative {
-        digits.push(b'-');
+    let Some(first) = groups.pop() else { return String::new() };
+    let mut digits = format!("{}{first}", if negative { "-" } else { "" });
+    for group in groups.iter().rev() {
+        let _ = write!(digits, "{group:09}");
     }
-    digits.iter().rev().map(|&b| char::from(b)).collect()
+    digits
 }
 
 /// The integer written as an optional sign and `digits`, or zero where there are none.
@@ -77,6 +90,14 @@ mod tests {
         assert_eq!(from_le_bytes(&minus_two_70), Node::BigInt("-1180591620717411303424".into()));
         assert_eq!(from_le_bytes(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0]), Node::Int(128));
         assert_eq!(from_le_bytes(&[0xff; 20]), Node::Int(-1));
+        // 10^18 + 1 and 2^96: groups of digits that begin with zeros, and words that are zero.
+        let long = [1, 0, 0x64, 0xa7, 0xb3, 0xb6, 0xe0, 0x0d, 0, 0, 0, 0];
+        assert_eq!(from_le_bytes(&long), Node::Int(1_000_000_000_000_000_001));
+        let mut two_96 = [0; 13];
+        two_96[12] = 1;
+        assert_eq!(from_le_bytes(&two_96), Node::BigInt("79228162514264337593543950336".into()));
+        two_96[12] = 0xff;
+        assert_eq!(from_le_bytes(&two_96), Node::BigInt("-79228162514264337593543950336".into()));
     }
 
     #[test]

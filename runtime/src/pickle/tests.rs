@@ -3,6 +3,12 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::budget::Budget;
+use crate::storage::Region;
+
+fn read(input: &[u8], start: usize) -> Result<Pickle, PickleError> {
+    super::read(&Region::owned(input.to_vec()), start, &mut Budget::new())
+}
 
 fn root(input: &[u8]) -> Node {
     let pickle = read(input, 0).expect("a well-formed pickle");

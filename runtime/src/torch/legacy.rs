@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
+use crate::budget::Budget;
 use crate::pickle::{self, Node, Pickle};
 use crate::storage::Region;
 use crate::tensor::Contents;
 
 use super::error::TorchError;
-use super::storages::{Keeping, Kind, StorageRef, Storages, storage_ref};
+use super::storages::{Keeping, Kind, StorageRef, Storages, storage_refs};
 use super::walk;
 
 /// 0x1950a86a20f9469cfc6c, as protocols 2 and later write it and as protocols 0 and 1 do.
@@ -35,29 +36,28 @@ pub(crate) fn looks_like(head: &[u8]) -> bool {
 ///
 /// Damage to one of the pickles, big-endian numbers, a file that ends early, and tensors that do not fit their
 /// storages.
-pub(crate) fn read(region: &Region, file: &str) -> Result<Contents, TorchError> {
-    let input = region.bytes();
+pub(crate) fn read(region: &Region, file: &str, budget: &mut Budget) -> Result<Contents, TorchError> {
     let mut at = 0;
     let mut next = |place: &str| {
-        let pickle = pickle::read(input, at)
+        let pickle = pickle::read(region, at, budget)
             .map_err(|source| TorchError::Pickle { place: format!("the {place}"), source })?;
-        let start = std::mem::replace(&mut at, pickle.end);
-        Ok::<_, TorchError>((start, pickle))
+        at = pickle.end;
+        Ok::<_, TorchError>(pickle)
     };
-    let (_, magic) = next("magic number")?;
+    let magic = next("magic number")?;
     if *magic.node(magic.root) != Node::BigInt(MAGIC_DECIMAL.into()) {
         return Err(malformed("the magic number", "another number".to_owned()));
     }
-    let (_, protocol) = next("protocol version")?;
+    let protocol = next("protocol version")?;
     if protocol.int(protocol.root) != Some(PROTOCOL) {
         return Err(malformed("the protocol version", format!("not {PROTOCOL}")));
     }
-    let (_, system) = next("system info")?;
+    let system = next("system info")?;
     check_order(&system)?;
-    let (start, object) = next("object")?;
-    let (_, keys) = next("list of storage keys")?;
+    let object = next("object")?;
+    let keys = next("list of storage keys")?;
     let regions = read_storages(region, &keys, &object)?;
-    walk::contents(&object, Storages::new(file, Keeping::Stream, regions), object.end - start)
+    walk::contents(&object, Storages::new(file, Keeping::Stream, regions), budget)
 }
 
 fn malformed(place: &str, what: String) -> TorchError {
@@ -78,15 +78,8 @@ fn check_order(system: &Pickle) -> Result<(), TorchError> {
 /// Class and length of each storage, from all that the object says of them.
 fn references(object: &Pickle) -> Result<HashMap<String, StorageRef>, TorchError> {
     let mut references: HashMap<String, StorageRef> = HashMap::new();
-    for node in object.nodes() {
-        let Node::Persistent(id) = node else { continue };
-        // Other things than storages may be left outside the pickle, such as the source of a module.
-        let Some(&[tag, ..]) = object.sequence(*id) else { continue };
-        if object.text(tag) != Some("storage") {
-            continue;
-        }
-        let reference =
-            storage_ref(object, *id).map_err(|what| malformed("a reference to a storage", what))?;
+    for reference in storage_refs(object) {
+        let reference = reference.map_err(|what| malformed("a reference to a storage", what))?;
         if let Some(first) = references.get(&reference.key)
             && (first.kind.size != reference.kind.size || first.elements != reference.elements)
         {

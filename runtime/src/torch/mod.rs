@@ -18,3 +18,4 @@ pub(crate) use container::{is_torchscript, pickle_entries, read as read_zip};
 pub use error::TorchError;
 pub(crate) use legacy::{looks_like as looks_like_legacy, read as read_legacy};
 pub(crate) use storages::{dtype as dtype_of, dtype_name, storage_class};
+pub(crate) use walk::start;

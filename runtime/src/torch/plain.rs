@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::document::{Map, Object, Value};
-use crate::pickle::{Instance, Node, NodeId};
+use crate::pickle::{Instance, Node, NodeId, Pickle};
 
 use super::error::TorchError;
 use super::numpy;
@@ -40,30 +40,24 @@ impl Walk<'_> {
                 Ok(self.encoded(args, NESTED_BYTES)?.map(Value::Bytes))
             }
             "_io.BytesIO" | "io.BytesIO" => self.stream(args, instance),
-            _ => Ok(self.constant(name, args)),
+            "builtins.getattr" | "torch.serialization._get_layout" | "torch.device" => {
+                self.constant(name, args)
+            }
+            _ if name.starts_with("pathlib.") => self.constant(name, args),
+            _ => Ok(None),
         }
     }
 
-    /// Values that hold no others.
-    fn constant(&self, name: &str, args: &[NodeId]) -> Option<Value> {
-        let text = |at: usize| args.get(at).and_then(|&id| self.pickle.text(id));
-        match name {
-            // An attribute of a class, such as an enum's member: a longer name.
-            "builtins.getattr" => {
-                let owner = self.pickle.global(*args.first()?)?;
-                Some(Value::Global(format!("{owner}.{}", text(1)?).into()))
-            }
-            "torch.serialization._get_layout" => Some(Value::Global(text(0)?.into())),
-            "torch.device" => match args.get(1).map(|&id| self.pickle.int(id)) {
-                None => Some(Value::Str(text(0)?.into())),
-                Some(index) => Some(Value::Str(format!("{}:{}", text(0)?, index?).into())),
-            },
-            _ => match name.strip_prefix("pathlib.")?.trim_start_matches("_local.") {
-                "PosixPath" | "PurePosixPath" | "Path" | "PurePath" => self.path_of(args, "/"),
-                "WindowsPath" | "PureWindowsPath" => self.path_of(args, "\\"),
-                _ => None,
-            },
-        }
+    /// Values that are made of texts.
+    fn constant(&mut self, name: &str, args: &[NodeId]) -> Result<Option<Value>, TorchError> {
+        let pickle = self.pickle;
+        // One text may be an argument any number of times. What is made holds each, and a separator.
+        let lengths = args.iter().map(|&id| match pickle.global(id) {
+            Some(name) => name.len() + 1,
+            None => pickle.text(id).map_or(0, str::len) + 1,
+        });
+        self.spend(lengths.sum())?;
+        Ok(constant(pickle, name, args))
     }
 
     /// A dictionary from its first `content`, a dictionary or a list of pairs, and what was set later.
@@ -132,7 +126,7 @@ impl Walk<'_> {
         };
         let (Some(text), Some(encoding)) = (content, encoding) else { return Ok(None) };
         // One text may be encoded any number of times.
-        self.spend(text.len() / 16)?;
+        self.spend(text.len())?;
         Ok(match encoding {
             "latin1" | "latin-1" | "iso-8859-1" => {
                 text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
@@ -151,16 +145,6 @@ impl Walk<'_> {
             return Ok(None);
         }
         self.encoded(pickle.sequence(instance.args).unwrap_or(&[]), depth - 1)
-    }
-
-    fn path_of(&self, args: &[NodeId], separator: &str) -> Option<Value> {
-        let parts: Option<Vec<&str>> = args.iter().map(|&id| self.pickle.text(id)).collect();
-        // The root is a part of its own, and ends with the separator.
-        let joined = parts?.join(separator);
-        let doubled = format!("{separator}{separator}");
-        Some(Value::Str(
-            joined.strip_prefix(&doubled).map_or(joined.clone(), |r| format!("{separator}{r}")).into(),
-        ))
     }
 
     // -------------------------------------------------------------------------------- numpy
@@ -201,7 +185,7 @@ impl Walk<'_> {
         let known = numpy::dtype(self.pickle, dtype).zip(content).zip(sizes);
         let Some(((kind, bytes), sizes)) = known else { return Ok(None) };
         if let Some(numbers) = numpy::array(kind, &bytes, &sizes, fortran) {
-            self.spend(bytes.len() / kind.size)?;
+            self.spend(bytes.len() / kind.size * size_of::<Value>())?;
             return Ok(Some(numbers));
         }
         // Too large to be a document, or inconsistent: kept as bytes.
@@ -211,4 +195,35 @@ impl Walk<'_> {
             .collect();
         Ok(Some(object(Object { class: "numpy.ndarray".into(), attributes, ..Object::default() })))
     }
+}
+
+fn constant(pickle: &Pickle, name: &str, args: &[NodeId]) -> Option<Value> {
+    let text = |at: usize| args.get(at).and_then(|&id| pickle.text(id));
+    match name {
+        // An attribute of a class, such as an enum's member: a longer name.
+        "builtins.getattr" => {
+            let owner = pickle.global(*args.first()?)?;
+            Some(Value::Global(format!("{owner}.{}", text(1)?).into()))
+        }
+        "torch.serialization._get_layout" => Some(Value::Global(text(0)?.into())),
+        "torch.device" => match args.get(1).map(|&id| pickle.int(id)) {
+            None => Some(Value::Str(text(0)?.into())),
+            Some(index) => Some(Value::Str(format!("{}:{}", text(0)?, index?).into())),
+        },
+        _ => match name.strip_prefix("pathlib.")?.trim_start_matches("_local.") {
+            "PosixPath" | "PurePosixPath" | "Path" | "PurePath" => path_of(pickle, args, "/"),
+            "WindowsPath" | "PureWindowsPath" => path_of(pickle, args, "\\"),
+            _ => None,
+        },
+    }
+}
+
+fn path_of(pickle: &Pickle, args: &[NodeId], separator: &str) -> Option<Value> {
+    let parts: Option<Vec<&str>> = args.iter().map(|&id| pickle.text(id)).collect();
+    // The root is a part of its own, and ends with the separator.
+    let joined = parts?.join(separator);
+    let doubled = format!("{separator}{separator}");
+    Some(Value::Str(
+        joined.strip_prefix(&doubled).map_or(joined.clone(), |r| format!("{separator}{r}")).into(),
+    ))
 }

@@ -141,6 +141,17 @@ pub(super) fn storage_ref(pickle: &Pickle, id: NodeId) -> Result<StorageRef, Str
     Ok(StorageRef { key, kind, elements, view })
 }
 
+/// All references to storages in a pickle, whether or not a tensor uses them.
+///
+/// Other things than storages may be left outside a pickle, such as the source of a module.
+pub(super) fn storage_refs(pickle: &Pickle) -> impl Iterator<Item = Result<StorageRef, String>> {
+    pickle.nodes().iter().filter_map(|node| {
+        let Node::Persistent(id) = node else { return None };
+        let tag = pickle.sequence(*id)?.first()?;
+        (pickle.text(*tag) == Some("storage")).then(|| storage_ref(pickle, *id))
+    })
+}
+
 /// How a file keeps its storages, for names in messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Keeping {

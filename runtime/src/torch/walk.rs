@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 
+use crate::budget::Budget;
 use crate::document::{Key, Map, Object, Value};
 use crate::pickle::{Instance, Node, NodeId, Pickle};
 use crate::tensor::{Contents, Tensor, Unsupported};
@@ -20,12 +21,10 @@ const MAX_DEPTH: usize = 128;
 /// Longest name of a tensor, in bytes.
 const MAX_NAME: usize = 4096;
 
-/// Values that even the smallest pickle may come to.
-///
-/// A pickle that repeats no container comes to at most one value a byte, so twice its length, and this, is plenty.
-const BASE_BUDGET: usize = 1_000_000;
+/// What an entry of a dictionary takes beside its value: its key, its hash and its place.
+const ENTRY: usize = size_of::<Key>() + 2 * size_of::<usize>();
 
-/// Reads everything reachable from the pickle's root. `input_len` is the length of the pickle in bytes.
+/// Reads everything reachable from the pickle's root, at the cost of `budget`.
 ///
 /// # Errors
 ///
@@ -33,7 +32,7 @@ const BASE_BUDGET: usize = 1_000_000;
 pub(super) fn contents(
     pickle: &Pickle,
     storages: Storages,
-    input_len: usize,
+    budget: &mut Budget,
 ) -> Result<Contents, TorchError> {
     let mut walk = Walk {
         pickle,
@@ -43,8 +42,7 @@ pub(super) fn contents(
         path: String::new(),
         open: HashSet::new(),
         views: HashMap::new(),
-        budget: input_len.saturating_mul(2).saturating_add(BASE_BUDGET),
-        name_budget: input_len.saturating_mul(64).saturating_add(1 << 24),
+        budget,
     };
     let documents = walk.value(pickle.root)?;
     Ok(Contents {
@@ -66,16 +64,14 @@ pub(super) struct Walk<'a> {
     open: HashSet<NodeId>,
     /// Tensors seen before, by the call that makes them.
     views: HashMap<NodeId, Rc<View>>,
-    /// Values that may still be made. A tree that shares its parts can be exponentially larger than the pickle.
-    budget: usize,
-    /// Bytes of names that may still be made.
-    name_budget: usize,
+    /// A tree that shares its parts can be exponentially larger than the pickle.
+    budget: &'a mut Budget,
 }
 
 impl Walk<'_> {
     pub(super) fn value(&mut self, id: NodeId) -> Result<Value, TorchError> {
         let pickle = self.pickle;
-        self.spend(1)?;
+        self.spend(size_of::<Value>())?;
         Ok(match pickle.node(id) {
             Node::None => Value::Null,
             Node::Bool(truth) => Value::Bool(*truth),
@@ -84,7 +80,7 @@ impl Walk<'_> {
             Node::Float(number) => Value::Float(*number),
             Node::Str(text) => Value::Str(text.clone()),
             Node::ByteStr(bytes) => {
-                self.spend(bytes.len() / 16)?;
+                self.spend(2 * bytes.len())?;
                 Value::Str(byte_text(bytes).into())
             }
             Node::Bytes(bytes) => Value::Bytes(bytes.clone()),
@@ -102,11 +98,10 @@ impl Walk<'_> {
         })
     }
 
-    /// Counts `cost` values as made.
-    pub(super) fn spend(&mut self, cost: usize) -> Result<(), TorchError> {
-        let exploded = || TorchError::Explodes { path: start(&self.path, 200).to_owned() };
-        self.budget = self.budget.checked_sub(cost).ok_or_else(exploded)?;
-        Ok(())
+    /// Counts `bytes` of memory as taken.
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), TorchError> {
+        let path = &self.path;
+        self.budget.spend(bytes).map_err(|_| TorchError::Explodes { path: start(path, 200).to_owned() })
     }
 
     /// Runs `read` on the container `id`, unless that is being read already.
@@ -148,7 +143,8 @@ impl Walk<'_> {
 
     pub(super) fn list(&mut self, items: &[NodeId]) -> Result<Vec<Value>, TorchError> {
         let mut segment = String::new();
-        let mut values = Vec::with_capacity(items.len());
+        // Grows as its values are counted.
+        let mut values = Vec::new();
         for (at, &item) in items.iter().enumerate() {
             segment.clear();
             let _ = write!(segment, "{at}");
@@ -159,8 +155,9 @@ impl Walk<'_> {
 
     pub(super) fn map(&mut self, entries: &[(NodeId, NodeId)]) -> Result<Map, TorchError> {
         // Of a key that was set twice only the last value exists; its tensors alone are listed.
-        let mut last = IndexMap::with_capacity(entries.len());
+        let mut last = IndexMap::new();
         for (at, &(key, value)) in entries.iter().enumerate() {
+            self.spend(ENTRY)?;
             last.insert(self.key(key, at)?, value);
         }
         let mut map = Map::with_capacity(last.len());
@@ -176,23 +173,26 @@ impl Walk<'_> {
 
     fn key(&mut self, id: NodeId, at: usize) -> Result<Key, TorchError> {
         let pickle = self.pickle;
-        let key = match pickle.node(id) {
-            Node::Str(text) => Key::Str(text.clone()),
-            Node::ByteStr(bytes) => Key::Str(byte_text(bytes).into()),
-            Node::Int(number) => Key::Int(*number),
-            node => {
-                let text = scalar(node).or_else(|| {
-                    let items = pickle.sequence(id).filter(|items| items.len() <= 8)?;
-                    let texts: Option<Vec<_>> = items.iter().map(|&i| scalar(pickle.node(i))).collect();
-                    Some(format!("[{}]", texts?.join(", ")))
-                });
-                Key::Other(text.unwrap_or_else(|| format!("#{at}")).into())
+        let text = match pickle.node(id) {
+            Node::Str(text) => {
+                // Shared, but hashed and compared.
+                self.spend(text.len())?;
+                return Ok(Key::Str(text.clone()));
             }
+            Node::Int(number) => return Ok(Key::Int(*number)),
+            Node::ByteStr(bytes) => {
+                self.spend(2 * bytes.len())?;
+                return Ok(Key::Str(byte_text(bytes).into()));
+            }
+            node => scalar(node).or_else(|| {
+                let items = pickle.sequence(id).filter(|items| items.len() <= 8)?;
+                let texts: Option<Vec<_>> = items.iter().map(|&i| scalar(pickle.node(i))).collect();
+                Some(format!("[{}]", texts?.join(", ")))
+            }),
         };
-        if let Key::Str(text) = &key {
-            self.spend(text.len() / 16)?;
-        }
-        Ok(key)
+        let text = text.unwrap_or_else(|| format!("#{at}"));
+        self.spend(text.len())?;
+        Ok(Key::Other(text.into()))
     }
 
     fn tensor(&mut self, id: NodeId, instance: &Instance) -> Result<Value, TorchError> {
@@ -200,8 +200,7 @@ impl Walk<'_> {
         if self.path.len() > limit {
             return Err(TorchError::LongName { path: start(&self.path, 60).to_owned(), limit });
         }
-        let exploded = || TorchError::Explodes { path: start(&self.path, 200).to_owned() };
-        self.name_budget = self.name_budget.checked_sub(self.path.len()).ok_or_else(exploded)?;
+        self.spend(size_of::<Tensor>() + self.path.len())?;
         let name = self.path.clone();
         let view = match self.views.get(&id) {
             Some(view) => Rc::clone(view),
@@ -211,7 +210,7 @@ impl Walk<'_> {
                 view
             }
         };
-        self.spend(8 + 2 * view.shape.len())?;
+        self.spend(2 * size_of_val(&view.shape[..]))?;
         let shape = view.shape.clone();
         match &view.element {
             Element::Known { dtype, strides, offset, storage } => {
@@ -244,9 +243,14 @@ impl Walk<'_> {
     }
 
     fn instance(&mut self, instance: &Instance) -> Result<Value, TorchError> {
+        self.spend(size_of::<Object>())?;
         let class = match self.value(instance.callee)? {
             Value::Global(name) => name,
-            computed => computed.to_string().into(),
+            computed => {
+                let shown = computed.to_string();
+                self.spend(shown.len())?;
+                shown.into()
+            }
         };
         match self.plain(&class, instance)? {
             Some(value) => Ok(value),
@@ -326,14 +330,15 @@ fn scalar(node: &Node) -> Option<String> {
         Node::Bool(truth) => Some(truth.to_string()),
         Node::Int(number) => Some(number.to_string()),
         Node::Float(number) => Some(format!("{number:?}")),
-        Node::BigInt(digits) => Some((**digits).to_owned()),
-        Node::Str(text) | Node::Global(text) if text.len() <= 256 => Some((**text).to_owned()),
+        Node::BigInt(text) | Node::Str(text) | Node::Global(text) if text.len() <= 256 => {
+            Some((**text).to_owned())
+        }
         _ => None,
     }
 }
 
 /// At most `limit` bytes from the start of `text`, cut between characters.
-fn start(text: &str, limit: usize) -> &str {
+pub(crate) fn start(text: &str, limit: usize) -> &str {
     if text.len() <= limit {
         return text;
     }

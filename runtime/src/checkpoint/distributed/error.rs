@@ -16,6 +16,15 @@ pub enum DistributedError {
         /// What is there, or missing.
         what: String,
     },
+    /// Parts that are listed once and meant many times.
+    #[error(
+        "what it says of `{place}` repeats itself until it is far larger than the file; torch does not write that: do not \
+         trust the file"
+    )]
+    Explodes {
+        /// The tensor, cut off.
+        place: String,
+    },
     /// A file outside the directory.
     #[error(
         "it says that `{name}` lies in the file `{path}`, which is not below the checkpoint's directory; do not trust the file: \

@@ -12,6 +12,7 @@ mod metadata;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path};
 
+use crate::budget::Budget;
 use crate::document::{Key, Map, Value};
 use crate::pickle;
 use crate::storage::Region;
@@ -33,15 +34,15 @@ pub(super) const METADATA: &str = ".metadata";
 /// Plain data among the byte objects.
 const COMMON_ENTRY: &str = "common_state/shard_0_1";
 
-pub(super) fn open(path: &Path, folder: &Path) -> Result<Checkpoint, OpenError> {
+pub(super) fn open(path: &Path, folder: &Path, budget: &mut Budget) -> Result<Checkpoint, OpenError> {
     let file = folder.join(METADATA);
     let region = Region::map_path(&file).map_err(|e| OpenError::at(&file, e))?;
-    let pickle = pickle::read(region.bytes(), 0).map_err(|source| {
+    let pickle = pickle::read(&region, 0, budget).map_err(|source| {
         OpenError::at(&file, TorchError::Pickle { place: "the list of tensors".to_owned(), source })
     })?;
-    let metadata = metadata::read(&pickle).map_err(|e| OpenError::at(&file, e))?;
+    let metadata = metadata::read(&pickle, budget).map_err(|e| OpenError::at(&file, e))?;
     let mut reader =
-        Reader { folder, files: HashMap::new(), contents: Contents::empty(), metadata: &metadata };
+        Reader { folder, files: HashMap::new(), contents: Contents::empty(), metadata: &metadata, budget };
     for (name, tensor) in metadata.tensors.iter().filter(|(name, _)| is_parameter(name)) {
         reader.read_tensor(&Whole { name, shape: &tensor.shape }, tensor)?;
     }
@@ -62,6 +63,7 @@ struct Reader<'m> {
     files: HashMap<String, ChunkFile>,
     contents: Contents,
     metadata: &'m Metadata,
+    budget: &'m mut Budget,
 }
 
 impl Reader<'_> {
@@ -117,7 +119,7 @@ impl Reader<'_> {
         item: &Item,
     ) -> Result<(), OpenError> {
         let (file, bytes) = self.item(whole.name, item)?;
-        let read = read_saved(bytes, &file)?;
+        let read = read_saved(bytes, &file, self.budget)?;
         let wrong = |error: DistributedError| OpenError::new(&file, error);
         let differs = |found: String, expected: String| {
             wrong(DistributedError::Differs { name: whole.name.to_owned(), found, expected })
@@ -153,11 +155,15 @@ impl Reader<'_> {
     fn documents(&mut self) -> Result<Value, OpenError> {
         let Some(item) = self.metadata.items.get(&(COMMON_ENTRY.to_owned(), Vec::new())) else {
             // Programs other than Megatron-LM may have no plain data.
-            return if is_megatron(self.folder) { common(self.folder) } else { Ok(Value::Map(Map::new())) };
+            return if is_megatron(self.folder) {
+                common(self.folder, self.budget)
+            } else {
+                Ok(Value::Map(Map::new()))
+            };
         };
         let (file, bytes) = self.item(COMMON_ENTRY, item)?;
         // A list of one dictionary.
-        match read_saved(bytes, &file)?.documents {
+        match read_saved(bytes, &file, self.budget)?.documents {
             Value::List(mut items) if items.len() == 1 => Ok(items.swap_remove(0)),
             Value::Map(map) => Ok(Value::Map(map)),
             other => Ok(Value::Map([(Key::Str("common".into()), other)].into_iter().collect())),

@@ -9,6 +9,7 @@ mod error;
 
 use std::path::Path;
 
+use crate::budget::Budget;
 use crate::storage::Region;
 use crate::tensor::{Contents, StorageId, Tensor, contiguous_strides};
 
@@ -31,7 +32,7 @@ pub(super) fn is_checkpoint(folder: &Path, names: &[String]) -> bool {
     stated || names.iter().any(|name| folder.join(name).join(ARRAY).is_file())
 }
 
-pub(super) fn open(path: &Path, folder: &Path) -> Result<Checkpoint, OpenError> {
+pub(super) fn open(path: &Path, folder: &Path, budget: &mut Budget) -> Result<Checkpoint, OpenError> {
     let mut contents = Contents::empty();
     for name in names(folder)?.iter().filter(|name| is_parameter(name)) {
         let place = folder.join(name);
@@ -39,7 +40,7 @@ pub(super) fn open(path: &Path, folder: &Path) -> Result<Checkpoint, OpenError> 
             read_directory(&place, name, &mut contents)?;
         }
     }
-    contents.documents = common(folder)?;
+    contents.documents = common(folder, budget)?;
     let format = Format { kind: FormatKind::Zarr, member: None };
     Checkpoint::new(path, folder.display().to_string(), format, contents)
 }
