@@ -57,7 +57,8 @@ pub(crate) struct Conversion {
     /// Hugging Face directory
     pub(crate) input: PathBuf,
 
-    /// A mapping file, or the name of a shipped mapping; chosen by what the input holds if not given
+    /// The path of a mapping file (`./NAME`, or ending in `.mapping`), or the name of a shipped mapping; chosen by what
+    /// the input holds if not given
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) mapping: Option<String>,
 
@@ -184,7 +185,8 @@ pub(crate) struct Verify {
     /// The checkpoint it was converted to, in any of these forms
     pub(crate) output: PathBuf,
 
-    /// A mapping file, or the name of a shipped mapping; chosen by what the two hold if not given
+    /// The path of a mapping file (`./NAME`, or ending in `.mapping`), or the name of a shipped mapping; chosen by what
+    /// the two hold if not given
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) mapping: Option<String>,
 

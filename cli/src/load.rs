@@ -15,25 +15,54 @@ use transship_mappings::{SHIPPED, library, shipped};
 use crate::args::{Choice, Conversion};
 use crate::{Failure, Streams};
 
-/// The text of a mapping file or, where there is no such file, of a shipped mapping; with all that it imports.
+/// The text of the mapping that `--mapping` names, with all that it imports: of the shipped one of that name, or of
+/// the file at a path. What is no path is never a file, so that nothing in the working directory stands in for a
+/// shipped mapping.
 pub(crate) fn mapping_source(name: &str) -> Result<Source, Failure> {
-    let path = Path::new(name);
-    let (shown, text) = match std::fs::read(path) {
-        Ok(bytes) => {
-            (name.to_owned(), utf8(bytes).map_err(|e| Failure::new(format_args!("cannot read {name}: {e}")))?)
-        }
-        Err(error) => match shipped(name) {
-            Some(mapping) => (format!("{name}.mapping"), mapping.text.to_owned()),
-            None if error.kind() == ErrorKind::NotFound => return Err(unknown_mapping(name)),
-            None if path.is_dir() => {
-                return Err(Failure::new(format_args!(
-                    "cannot read {name}: it is a directory; give a mapping file in it"
-                )));
+    if is_path(name) {
+        return file_source(name);
+    }
+    match shipped(name) {
+        Some(mapping) => Ok(mapping.source()),
+        None if Path::new(name).exists() => Err(Failure::new(format_args!(
+            "there is no shipped mapping {name}; to use the file of that name, write ./{name}"
+        ))),
+        None => Err(unknown_mapping(name)),
+    }
+}
+
+/// The same for commands whose arguments are mapping files first of all: a plain name that no shipped mapping has is
+/// that of a file. Where both are there, the shipped one is taken and that is told.
+pub(crate) fn mapping_or_file(name: &str, streams: &mut Streams<'_>) -> Result<Source, Failure> {
+    match shipped(name) {
+        Some(mapping) => {
+            if Path::new(name).exists() {
+                writeln!(
+                    streams.err,
+                    "note: {name} is the shipped mapping here; for the file of that name, write ./{name}"
+                )?;
             }
-            None => return Err(Failure::new(format_args!("cannot read {name}: {error}"))),
-        },
-    };
-    Ok(Source::load(&shown, &text, &mut find_import))
+            Ok(mapping.source())
+        }
+        None => file_source(name),
+    }
+}
+
+/// Whether a mapping's name is the path of a file.
+fn is_path(name: &str) -> bool {
+    name.contains(std::path::is_separator) || name.ends_with(".mapping")
+}
+
+/// The text of the mapping file at a path, with all that it imports.
+pub(crate) fn file_source(name: &str) -> Result<Source, Failure> {
+    let text = read_mapping(name).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => unknown_mapping(name),
+        ErrorKind::IsADirectory => {
+            Failure::new(format_args!("cannot read {name}: it is a directory; give a mapping file in it"))
+        }
+        _ => Failure::new(format_args!("cannot read {name}: {error}")),
+    })?;
+    Ok(Source::load(name, &text, &mut find_import))
 }
 
 /// More bytes than any mapping has.
@@ -45,25 +74,29 @@ fn find_import(from: &str, target: Target<'_>) -> Result<Found, String> {
         Target::Library(name) => library(name),
         Target::Path(path) => {
             let path = beside(from, path);
-            let told = |error: std::io::Error| match error.kind() {
+            let text = read_mapping(&path).map_err(|error| match error.kind() {
                 ErrorKind::NotFound => format!("there is no file {path}"),
                 _ => format!("cannot read {path}: {error}"),
-            };
-            let metadata = std::fs::metadata(&path).map_err(told)?;
-            if !metadata.is_file() || metadata.len() > MAX_MAPPING {
-                return Err(format!("{path} is no mapping file: it must be a file of at most 16 MiB"));
-            }
-            let bytes = std::fs::read(&path).map_err(told)?;
-            let text = utf8(bytes).map_err(|e| format!("cannot read {path}: {e}"))?;
+            })?;
             Ok((path, text))
         }
     }
 }
 
-fn utf8(bytes: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(bytes).map_err(|error| {
+/// The text of a mapping file.
+fn read_mapping(path: &str) -> std::io::Result<String> {
+    let invalid = |what: String| std::io::Error::new(ErrorKind::InvalidData, what);
+    // Opening a named pipe would wait for a writer, so the kind is asked for first.
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(std::io::Error::new(ErrorKind::IsADirectory, "it is a directory"));
+    }
+    if !metadata.is_file() || metadata.len() > MAX_MAPPING {
+        return Err(invalid("a mapping must be a file of at most 16 MiB".to_owned()));
+    }
+    String::from_utf8(std::fs::read(path)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        format!("it is not UTF-8 text (byte {at}); save it as UTF-8")
+        invalid(format!("it is not UTF-8 text (byte {at}); save it as UTF-8"))
     })
 }
 

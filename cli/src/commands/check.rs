@@ -3,7 +3,7 @@
 use transship::grammar::{Diagnostics, Mapping, Style, check, check_library, render};
 
 use crate::args::{Check, DiagnosticFormat};
-use crate::load::mapping_source;
+use crate::load::mapping_or_file;
 use crate::{FAILED, Failure, Streams};
 
 pub(crate) fn run(args: &Check, streams: &mut Streams<'_>) -> Result<(), Failure> {
@@ -14,7 +14,7 @@ pub(crate) fn run(args: &Check, streams: &mut Streams<'_>) -> Result<(), Failure
     };
     let mut wrong = 0;
     for name in &args.mappings {
-        let source = mapping_source(name)?;
+        let source = mapping_or_file(name, streams)?;
         if let Some(said) = check_library(&source) {
             wrong += usize::from(said.has_errors());
             show(&said, style, streams)?;

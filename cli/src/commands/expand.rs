@@ -4,11 +4,11 @@ use transship::grammar::{Style, check, render};
 use transship_codegen::{expand_mapping, type_name};
 
 use crate::args::Expand;
-use crate::load::{failed, mapping_source};
+use crate::load::{failed, mapping_or_file};
 use crate::{Failure, Streams};
 
 pub(crate) fn run(args: &Expand, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let source = mapping_source(&args.mapping)?;
+    let source = mapping_or_file(&args.mapping, streams)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => {

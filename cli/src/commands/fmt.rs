@@ -5,7 +5,7 @@ use std::path::Path;
 use transship::grammar::format;
 
 use crate::args::Fmt;
-use crate::load::{failed, mapping_source};
+use crate::load::{failed, file_source};
 use crate::{FAILED, Failure, Streams};
 
 pub(crate) fn run(args: &Fmt, streams: &mut Streams<'_>) -> Result<(), Failure> {
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &Fmt, streams: &mut Streams<'_>) -> Result<(), Failure> 
         if !file.is_file() {
             return Err(Failure::new(format_args!("there is no mapping file {name}")));
         }
-        let source = mapping_source(&name)?;
+        let source = file_source(&name)?;
         let formatted = format(&source).map_err(|d| failed(&d, streams))?;
         if formatted == source.text() {
             continue;
