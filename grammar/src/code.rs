@@ -178,6 +178,10 @@ codes! {
     ReplicasDiffer = "0621", "replicas differ";
     /// An axis that ranks cannot share evenly.
     UnevenRanks = "0622", "ranks cannot share evenly";
+    /// A document of the mapping that cannot be read.
+    UnreadableDocument = "0645", "document cannot be read";
+    /// A setting that names several config values.
+    AmbiguousSetting = "0646", "ambiguous setting";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

@@ -132,6 +132,35 @@ pub struct Side {
     pub nested: Vec<Template>,
 }
 
+impl Side {
+    /// The number of the document that a place is in, and the path in it: reading and writing go by this alone. The place
+    /// begins with the document's name or alias; else it is in the first file without alias. A key of the state dict
+    /// keeps its name in the path.
+    #[must_use]
+    pub fn document_of(&self, place: &str) -> Option<(usize, String)> {
+        let below = |name: &str| match place.strip_prefix(name)? {
+            "" => Some(""),
+            rest => rest.strip_prefix('.'),
+        };
+        let named = self.documents.iter().enumerate().filter_map(|(at, document)| {
+            let alias = document.alias.as_deref().and_then(below);
+            Some((at, alias.or_else(|| below(&document.name))?))
+        });
+        // `config.json` is in no document `config`.
+        let longest = named.min_by_key(|(_, rest)| rest.len());
+        if let Some((at, rest)) = longest {
+            let document = &self.documents[at];
+            return Some(match (document.is_file(), rest) {
+                (true, rest) => (at, rest.to_owned()),
+                (false, "") => (at, document.name.clone()),
+                (false, rest) => (at, format!("{}.{rest}", document.name)),
+            });
+        }
+        let main = self.documents.iter().position(|d| d.is_file() && d.alias.is_none())?;
+        Some((main, place.to_owned()))
+    }
+}
+
 /// How a side's checkpoints are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

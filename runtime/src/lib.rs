@@ -22,6 +22,7 @@ mod storage;
 mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text_file;
 mod torch;
 mod verify;
 
@@ -30,7 +31,7 @@ pub use array::{Array, ArrayError};
 pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, side_marks};
 pub use checkpoint::{
     Checkpoint, DistributedError, Format, FormatKind, Iteration, IterationError, OpenCause, OpenError,
-    OpenOptions, RankFile, ZarrError,
+    OpenOptions, RankFile, ShardsError, ZarrError,
 };
 pub use convert::{ConvertError, ConvertOptions, convert};
 pub use document::{Key, Map, Object, Value};
@@ -40,6 +41,7 @@ pub use pickle::{PickleError, PickleErrorKind};
 pub use plan::{Plan, PlanOptions, Source};
 pub use safetensors::SafetensorsError;
 pub use tensor::{Chunk, Storage, StorageId, Tensor, Unsupported};
+pub use text_file::read_text_file;
 pub use torch::TorchError;
 pub use verify::{ConfigDifference, Difference, FirstDifference, Verification, Verify, VerifyOptions};
 

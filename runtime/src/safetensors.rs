@@ -1,8 +1,6 @@
-//! Safetensors files, alone or as the shards of an index.
+//! Safetensors files.
 //!
 //! Headers are read and validated by the `safetensors` crate: extents are dense, in order, and fill the file exactly.
-
-use std::collections::HashMap;
 
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
@@ -13,7 +11,7 @@ use crate::tensor::{Contents, Storage, StorageId, Tensor, Unsupported, contiguou
 /// Longest header that the format allows.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// What is wrong with a safetensors file or an index of several.
+/// What is wrong with a safetensors file.
 #[derive(Debug, thiserror::Error)]
 pub enum SafetensorsError {
     /// The header does not fit the file.
@@ -33,52 +31,6 @@ pub enum SafetensorsError {
         /// Header and data, in bytes.
         needed: u64,
     },
-    /// The index is not a table of names and shards.
-    #[error("the index is malformed ({what}); fetch it again")]
-    Index {
-        /// What is wrong.
-        what: String,
-    },
-    /// A shard that the index names is not there.
-    #[error("shard {shard}, which the index names, is missing; fetch it into the same folder")]
-    NoShard {
-        /// File name of the shard.
-        shard: String,
-    },
-    /// A shard cannot be read.
-    #[error("in shard {shard}, {source}")]
-    Shard {
-        /// File name of the shard.
-        shard: String,
-        /// The cause.
-        source: Box<SafetensorsError>,
-    },
-    /// A tensor that the index names is not in the shard it should be in.
-    #[error(
-        "tensor `{name}` should be in shard {shard}, but is not; the index and the shards do not belong together: \
-         fetch them again"
-    )]
-    NotInShard {
-        /// The tensor.
-        name: String,
-        /// The shard that the index gives.
-        shard: String,
-    },
-    /// A tensor is in two shards.
-    #[error(
-        "tensor `{name}` is in two shards, {first} and {second}; the shards do not belong together: fetch them again"
-    )]
-    Twice {
-        /// The tensor.
-        name: String,
-        /// The shard read first.
-        first: String,
-        /// The shard read second.
-        second: String,
-    },
-    /// The file could not be opened.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
 }
 
 /// Whether a file that starts with `head` is a safetensors file; 9 bytes are enough.
@@ -174,53 +126,4 @@ fn described_length(bytes: &[u8]) -> Option<u64> {
     let header: serde_json::Value = serde_json::from_slice(rest.get(..usize::try_from(size).ok()?)?).ok()?;
     let ends = header.as_object()?.values().filter_map(|info| info.get("data_offsets")?.get(1)?.as_u64());
     ends.max().unwrap_or(0).checked_add(size)?.checked_add(8)
-}
-
-/// Reads the shards that the index `index` names, by `open`, which maps a file of the same folder.
-///
-/// The shards come in the order of their names.
-pub(crate) fn read_shards(
-    index: &serde_json::Value,
-    folder: &str,
-    open: impl Fn(&str) -> std::io::Result<Region>,
-) -> Result<Contents, SafetensorsError> {
-    let malformed = |what: &str| SafetensorsError::Index { what: what.to_owned() };
-    let map = index.get("weight_map").and_then(serde_json::Value::as_object);
-    let map = map.ok_or_else(|| malformed("it has no table named `weight_map`"))?;
-    let mut shards: Vec<&str> = Vec::new();
-    for shard in map.values() {
-        shards.push(shard.as_str().ok_or_else(|| malformed("a shard is no file name"))?);
-    }
-    shards.sort_unstable();
-    shards.dedup();
-
-    let mut contents = Contents::empty();
-    let mut found: HashMap<String, &str> = HashMap::new();
-    for shard in shards {
-        if shard.contains(['/', '\\']) || shard.starts_with('.') {
-            return Err(malformed(&format!("`{shard}` is not the name of a file in the same folder")));
-        }
-        let region = open(shard).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => SafetensorsError::NoShard { shard: shard.to_owned() },
-            _ => SafetensorsError::Shard { shard: shard.to_owned(), source: Box::new(error.into()) },
-        })?;
-        let (tensors, unsupported) = (contents.tensors.len(), contents.unsupported.len());
-        read(&region, &format!("{folder}/{shard}"), &mut contents).map_err(|source| {
-            SafetensorsError::Shard { shard: shard.to_owned(), source: Box::new(source) }
-        })?;
-        let names = contents.tensors[tensors..].iter().map(|t| &t.name);
-        for name in names.chain(contents.unsupported[unsupported..].iter().map(|u| &u.name)) {
-            if let Some(first) = found.insert(name.clone(), shard) {
-                let (first, second) = (first.to_owned(), shard.to_owned());
-                return Err(SafetensorsError::Twice { name: name.clone(), first, second });
-            }
-        }
-    }
-    for (name, shard) in map {
-        let shard = shard.as_str().unwrap_or_default();
-        if found.get(name).copied() != Some(shard) {
-            return Err(SafetensorsError::NotInShard { name: name.clone(), shard: shard.to_owned() });
-        }
-    }
-    Ok(contents)
 }

@@ -161,4 +161,17 @@ impl Contents {
             unsupported: Vec::new(),
         }
     }
+
+    /// Adds the tensors of another file, and their storages. Its plain data stays apart.
+    pub(crate) fn append(&mut self, tensors: Vec<Tensor>, storages: Vec<Storage>) {
+        let (first, first_storage) = (self.tensors.len(), self.storages.len());
+        for mut tensor in tensors {
+            tensor.storage = StorageId(tensor.storage.index() + first_storage);
+            self.tensors.push(tensor);
+        }
+        for mut storage in storages {
+            storage.tensors.iter_mut().for_each(|tensor| *tensor += first);
+            self.storages.push(storage);
+        }
+    }
 }

@@ -226,9 +226,9 @@ fn directories_without_one_checkpoint_say_why() {
     assert_eq!(
         refusal(&[("notes.txt", "")]),
         "the directory holds no checkpoint: looked for latest_checkpointed_iteration.txt, iter_*, release, mp_rank_*, \
-         model_optim_rng.pt, model.safetensors and model.safetensors.index.json; it holds notes.txt"
+         model_optim_rng.pt, model.safetensors and pytorch_model.bin, whole or with an index; it holds notes.txt"
     );
-    assert!(refusal(&[("pytorch_model.bin", "")]).ends_with("; give its pytorch_model.bin itself"));
+    assert!(refusal(&[("weights.pt", ""), ("optimizer.pt", "")]).ends_with("; give its weights.pt itself"));
     assert_eq!(
         refusal(&[("mp_rank_00/optim.pt", "")]),
         "the directory holds no checkpoint: looked for model_optim_rng.pt and model_rng.pt in its mp_rank_* directories; \

@@ -76,19 +76,23 @@ impl fmt::Display for Origin {
 
 impl Binding<'_> {
     /// What the source's documents hold at a place.
-    pub(super) fn source_place(&self, path: &str) -> Option<Value> {
-        let path = self.document_path(self.from, path);
-        self.checkpoint.lookup(&path).map(config_value)
+    pub(super) fn source_place(&self, place: &str) -> Option<Value> {
+        let side = self.mapping.side(self.from);
+        let found = match side.document_of(place) {
+            Some((at, path)) if side.documents[at].is_file() => self.documents[at].as_ref()?.lookup(&path),
+            Some((_, path)) => self.checkpoint.documents().lookup(&path),
+            None => self.checkpoint.lookup(place),
+        };
+        found.map(config_value)
     }
 
-    /// A place as the checkpoint is asked for it: an alias stands for its document.
-    pub(super) fn document_path(&self, side: SideId, place: &str) -> String {
-        let (first, rest) = place.split_once('.').unwrap_or((place, ""));
-        let documents = &self.mapping.side(side).documents;
-        match documents.iter().find(|d| d.alias.as_deref() == Some(first)) {
-            Some(document) if rest.is_empty() => document.name.clone(),
-            Some(document) => format!("{}.{rest}", document.name),
-            None => place.to_owned(),
+    /// A place as the plain data of a file is asked for it; `None` where a document of its own has it.
+    pub(super) fn state_path(&self, place: &str) -> Option<String> {
+        let side = self.mapping.side(self.from);
+        match side.document_of(place) {
+            Some((at, _)) if side.documents[at].is_file() => None,
+            Some((_, path)) => Some(path),
+            None => Some(place.to_owned()),
         }
     }
 

@@ -134,15 +134,19 @@ impl Binding<'_> {
 
     fn not_known(&self, field: FieldId, equation: &Equation) -> Diagnostic {
         let name = &self.mapping.field(field).name;
-        Diagnostic::error(
+        let diagnostic = Diagnostic::error(
             Code::UnknownValue,
             self.mapping.field(field).span,
             format!("`{name}` is not known"),
             format!("looked for in {}, and the shapes do not tell it", self.sources_of(field)),
         )
-        .note(self.describe(equation))
-        .note(format!("in {}", self.file()))
-        .help(format!("give it with `--set {name}=VALUE`"))
+        .note(self.describe(equation));
+        let looked_into = self.documents_note();
+        looked_into
+            .into_iter()
+            .fold(diagnostic, Diagnostic::note)
+            .note(format!("in {}", self.file()))
+            .help(format!("give it with `--set {name}=VALUE`"))
     }
 
     fn display(&self, size: &Size) -> String {

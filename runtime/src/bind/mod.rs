@@ -5,6 +5,7 @@
 mod against;
 mod config;
 mod coordinates;
+mod documents;
 mod judge;
 mod names;
 mod ranks;
@@ -30,6 +31,7 @@ pub(crate) use names::{
 pub(crate) use ranks::{Coordinates, Ranks, file_ranks, is_in_roots, split_over};
 
 use crate::Checkpoint;
+use crate::checkpoint::{OpenCause, read_config};
 
 /// What the user says about a conversion beside the checkpoint and the mapping.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +58,9 @@ pub struct Binding<'a> {
     /// The side that the checkpoint is of.
     pub(crate) from: SideId,
     pub(crate) values: Vec<Option<Known>>,
+    /// What the documents of that side hold, each at its place in the mapping's list; of those that are keys of the
+    /// state dict nothing.
+    documents: Vec<Option<crate::document::Value>>,
     /// The branch each choice takes; `None` for those that depend on an index.
     pub(crate) branches: Vec<Option<usize>>,
     pub(crate) claims: Claims,
@@ -132,13 +137,15 @@ impl<'a> Binding<'a> {
             base: options.base.clone(),
             from,
             values: vec![None; mapping.config.fields.len()],
+            documents: Vec::new(),
             branches: vec![None; mapping.choices.len()],
             claims: Claims::default(),
             ranks: Ranks::default(),
-            notes: Vec::new(),
+            notes: checkpoint.notes().to_vec(),
             against,
         };
         binding.check_executable(&mut diagnostics);
+        binding.read_documents(&mut diagnostics);
         binding.find_ranks(options, &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.check_rank_documents(&mut diagnostics);
@@ -184,12 +191,14 @@ impl<'a> Binding<'a> {
             base: None,
             from: side,
             values: vec![None; mapping.config.fields.len()],
+            documents: Vec::new(),
             branches: vec![None; mapping.choices.len()],
             claims: Claims::default(),
             ranks: Ranks::default(),
             notes: Vec::new(),
             against: None,
         };
+        binding.read_documents(&mut diagnostics);
         binding.set_config(settings, &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.decide(&mut diagnostics);
@@ -325,15 +334,15 @@ impl BaseConfig {
     /// Where the file cannot be read or is no JSON object.
     pub fn read(path: &std::path::Path) -> Result<BaseConfig, BaseConfigError> {
         let wrong = |what: String| BaseConfigError { path: path.to_owned(), what };
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            wrong(match e.kind() {
-                std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-                std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-                _ => e.to_string(),
+        let value = read_config(path).map_err(|error| {
+            wrong(match *error.cause {
+                OpenCause::Io(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    "there is no such file".to_owned()
+                }
+                OpenCause::Json(e) => format!("it is no JSON: {e}"),
+                cause => cause.to_string(),
             })
         })?;
-        let value: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| wrong(format!("it is no JSON: {e}")))?;
         match value {
             serde_json::Value::Object(values) => Ok(BaseConfig { path: path.to_owned(), values }),
             _ => Err(wrong("it holds no JSON object".to_owned())),

@@ -240,13 +240,17 @@ impl Binding<'_> {
         match error {
             EvalError::Unknown(field) => {
                 let name = &self.mapping.field(*field).name;
-                Diagnostic::error(
+                let diagnostic = Diagnostic::error(
                     Code::UnknownValue,
                     span,
                     format!("`{name}` is not known"),
                     format!("needed here; looked for in {}", self.sources_of(*field)),
-                )
-                .help(format!("give it with `--set {name}=VALUE`"))
+                );
+                let looked_into = self.documents_note();
+                looked_into
+                    .into_iter()
+                    .fold(diagnostic, Diagnostic::note)
+                    .help(format!("give it with `--set {name}=VALUE`"))
             }
             EvalError::NoIndex(axis) => Diagnostic::error(
                 Code::UnknownValue,

@@ -202,7 +202,7 @@ impl Binding<'_> {
         let expressions = self.mapping.places_in_expressions();
         let mut told: Vec<String> = Vec::new();
         for place in documents.chain(fields).chain(counts).chain(&expressions) {
-            let path = self.document_path(self.from, place);
+            let Some(path) = self.state_path(place) else { continue };
             let expected = comparable(first.documents.lookup(&path));
             let disagrees = |file: &&RankFile| comparable(file.documents.lookup(&path)) != expected;
             let Some(other) = others.iter().find(disagrees).filter(|_| !told.contains(&path)) else {

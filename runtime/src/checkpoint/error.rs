@@ -9,6 +9,7 @@ use crate::safetensors::SafetensorsError;
 use crate::torch::TorchError;
 
 use super::iteration::Iteration;
+use super::shards::ShardsError;
 use super::zarr::ZarrError;
 
 /// A checkpoint that could not be opened.
@@ -61,7 +62,25 @@ pub enum OpenCause {
         /// Its length in bytes.
         length: u64,
     },
+    /// A JSON file that would take far more memory than its purpose explains.
+    #[error("it holds more than {most} values, far more than such a file holds; fetch it again")]
+    Values {
+        /// The most values that are read.
+        most: usize,
+    },
+    /// A configuration file that is JSON, but no object.
+    #[error("it holds no JSON object, which a config is; fetch it again, or correct it")]
+    NoObject,
+    /// The shards of an index do not fit it.
+    #[error(transparent)]
+    Shards(#[from] ShardsError),
 
+    /// There is nothing at the path that was given.
+    #[error("there is no such file or directory; {hint}")]
+    Nothing {
+        /// What may be meant.
+        hint: String,
+    },
     /// The file is empty.
     #[error("the file is empty; fetch it again")]
     Empty,
@@ -252,7 +271,7 @@ fn plain_io(error: &io::Error) -> String {
 }
 
 /// The first few of `names`, and how many more there are.
-pub(super) fn listed<S: AsRef<str>>(names: &[S]) -> String {
+pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
     const SHOWN: usize = 8;
     if names.is_empty() {
         return "none".to_owned();

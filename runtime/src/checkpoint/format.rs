@@ -24,6 +24,8 @@ pub enum FormatKind {
     Safetensors,
     /// Several safetensors files with an index.
     SafetensorsShards,
+    /// Several files of `torch.save` with an index.
+    TorchShards,
     /// A directory of `torch.distributed.checkpoint`.
     TorchDist,
     /// A directory of zarr arrays, as Megatron-Core wrote before `torch_dist`.
@@ -39,6 +41,7 @@ impl fmt::Display for FormatKind {
             FormatKind::TorchLegacy => "torch legacy stream",
             FormatKind::Safetensors => "safetensors",
             FormatKind::SafetensorsShards => "safetensors shards",
+            FormatKind::TorchShards => "torch shards",
             FormatKind::TorchDist => "torch distributed checkpoint",
             FormatKind::Zarr => "zarr distributed checkpoint",
             FormatKind::Memory => "arrays in memory",

@@ -2,14 +2,14 @@
 //!
 //! Megatron-LM's directories are `<root>/latest_checkpointed_iteration.txt`, `<root>/iter_0000100/` or
 //! `<root>/release/`, in it `mp_rank_00/` and other ranks, in each `model_optim_rng.pt` (or `model_rng.pt`, as its distributed
-//! optimizer wrote in 2022). Hugging Face's hold `model.safetensors`, or an index of shards.
+//! optimizer wrote in 2022). Hugging Face's hold `model.safetensors` or `pytorch_model.bin`, or an index of shards.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::distributed::{DistributedError, METADATA};
 use super::error::{OpenCause, OpenError, listed};
-use super::folder::names;
+use super::folder::{names, read_text};
+use super::hints;
 use super::iteration::Iteration;
 use super::ranks::{RankName, check_grid};
 use super::zarr;
@@ -23,15 +23,21 @@ pub(crate) const MODEL_FILES: [&str; 2] = ["model_optim_rng.pt", "model_rng.pt"]
 /// Files of the optimizer's state. With the distributed optimizer of 2022 there are ranks that hold no other.
 const OPTIMIZER_FILES: [&str; 2] = ["optim.pt", "distrib_optim.pt"];
 
+/// Files of Hugging Face's models, the one that is taken first: whole ones, and indices of shards.
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const TORCH_SINGLE: &str = "pytorch_model.bin";
+const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
+
+/// Longest tracker file: a number or a word.
+const MAX_TRACKER: u64 = 64;
 
 /// A checkpoint's file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// One file, of whatever format.
     File(PathBuf),
-    /// The index of several safetensors files.
+    /// The index of several files of safetensors or torch.
     Index(PathBuf),
     /// Ranks in order of their numbers, one at least, each with its file.
     Ranks(PathBuf, Vec<(RankName, PathBuf)>),
@@ -43,14 +49,22 @@ pub(super) enum Found {
 
 /// Finds the checkpoint that `path`, a file or a directory at any level, stands for.
 pub(super) fn locate(path: &Path, iteration: Option<Iteration>) -> Result<Found, OpenError> {
-    let metadata = path.metadata().map_err(|e| OpenError::at(path, e))?;
+    let metadata = path.metadata().map_err(|e| match hints::of_nothing(path) {
+        Some(hint) if e.kind() == std::io::ErrorKind::NotFound => {
+            OpenError::at(path, OpenCause::Nothing { hint })
+        }
+        _ => OpenError::at(path, e),
+    })?;
     match iteration {
         Some(iteration) if metadata.is_dir() => return in_directory(&chosen(path, iteration)?, false),
         Some(iteration) => return Err(OpenError::at(path, OpenCause::IterationOfFile { iteration })),
         None if metadata.is_dir() => return in_directory(path, true),
         None => {}
     }
-    let index = path.file_name().is_some_and(|n| n.to_string_lossy().ends_with(".safetensors.index.json"));
+    let index = path.file_name().is_some_and(|name| {
+        let name = name.to_string_lossy();
+        name.ends_with(".safetensors.index.json") || name.ends_with(".bin.index.json")
+    });
     Ok(if index { Found::Index(path.to_owned()) } else { Found::File(path.to_owned()) })
 }
 
@@ -62,11 +76,8 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
     if outer && has(TRACKER) {
         return in_directory(&latest(path)?, false);
     }
-    if has(SINGLE) {
-        return Ok(Found::File(path.join(SINGLE)));
-    }
-    if has(INDEX) {
-        return Ok(Found::Index(path.join(INDEX)));
+    if let Some(found) = hugging_face(path, &names) {
+        return Ok(found);
     }
     if let Some(file) = MODEL_FILES.into_iter().find(|f| has(f)) {
         return Ok(Found::File(path.join(file)));
@@ -89,14 +100,29 @@ fn in_directory(path: &Path, outer: bool) -> Result<Found, OpenError> {
         [_, _, ..] if outer => return wrong(OpenCause::Iterations { folders: folders(&iterations) }),
         _ => {}
     }
-    let hint = if has("pytorch_model.bin") {
-        "give its pytorch_model.bin itself".to_owned()
-    } else {
-        format!("it holds {}", listed(&names))
-    };
+    let hint = hints::of_directory(path, &names);
     let looked_for = "latest_checkpointed_iteration.txt, iter_*, release, mp_rank_*, model_optim_rng.pt, \
-                      model.safetensors and model.safetensors.index.json";
+                      model.safetensors and pytorch_model.bin, whole or with an index";
     wrong(OpenCause::NoCheckpoint { looked_for, hint })
+}
+
+/// The weights of a Hugging Face model among `names`.
+fn hugging_face(path: &Path, names: &[String]) -> Option<Found> {
+    let first =
+        [SINGLE, INDEX, TORCH_SINGLE, TORCH_INDEX].into_iter().find(|f| names.iter().any(|n| n == f))?;
+    let file = path.join(first);
+    Some(if first == INDEX || first == TORCH_INDEX { Found::Index(file) } else { Found::File(file) })
+}
+
+/// What is said of weights that lie beside those that were found in a directory, and are not read.
+pub(super) fn passed_over(found: &Found) -> Option<String> {
+    let (Found::File(file) | Found::Index(file)) = found else { return None };
+    let name = file.file_name()?.to_string_lossy();
+    if name != SINGLE && name != INDEX {
+        return None;
+    }
+    let torch = [TORCH_SINGLE, TORCH_INDEX].into_iter().find(|torch| file.with_file_name(torch).is_file())?;
+    Some(format!("{name} is read; {torch}, which lies beside it, is not"))
 }
 
 /// The directories of iterations among `names`.
@@ -126,11 +152,10 @@ fn chosen(path: &Path, iteration: Iteration) -> Result<PathBuf, OpenError> {
 fn latest(path: &Path) -> Result<PathBuf, OpenError> {
     let tracker = path.join(TRACKER);
     let wrong = |cause: OpenCause| OpenError::at(path, cause);
-    let length = tracker.metadata().map_err(|e| OpenError::at(&tracker, e))?.len();
-    if length > 64 {
-        return Err(wrong(OpenCause::Tracker { content: format!("{length} bytes") }));
-    }
-    let content = fs::read(&tracker).map_err(|e| OpenError::at(&tracker, e))?;
+    let content = read_text(&tracker, MAX_TRACKER).map_err(|error| match *error.cause {
+        OpenCause::Long { length } => wrong(OpenCause::Tracker { content: format!("{length} bytes") }),
+        _ => error,
+    })?;
     let content = String::from_utf8_lossy(&content);
     let folder = match content.trim().parse::<Iteration>() {
         Ok(iteration) => iteration.folder(),

@@ -4,11 +4,13 @@ mod distributed;
 mod error;
 mod folder;
 mod format;
+mod hints;
 mod iteration;
 mod locate;
 mod open;
 mod ranks;
 mod sharded;
+mod shards;
 mod zarr;
 
 use std::collections::{HashMap, HashSet};
@@ -16,11 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use distributed::DistributedError;
+pub(crate) use error::listed;
 pub use error::{OpenCause, OpenError};
+pub(crate) use folder::read_json as read_config;
 pub use format::{Format, FormatKind};
 pub use iteration::{Iteration, IterationError};
 pub(crate) use locate::{MODEL_FILES, TRACKER};
 pub(crate) use ranks::RankName;
+pub use shards::ShardsError;
 pub use zarr::ZarrError;
 
 use crate::Array;
@@ -59,6 +64,9 @@ pub struct Checkpoint {
     by_name: HashMap<String, usize>,
     ranks: Vec<RankFile>,
     other_ranks: Vec<String>,
+    /// The directory that documents in files of their own lie in.
+    folder: Option<PathBuf>,
+    notes: Vec<String>,
 }
 
 impl Checkpoint {
@@ -173,6 +181,8 @@ impl Checkpoint {
             by_name,
             ranks,
             other_ranks: Vec::new(),
+            folder: None,
+            notes: Vec::new(),
         })
     }
 
@@ -253,8 +263,9 @@ impl Checkpoint {
         self.storage(tensor).region.release(tensor.byte_range());
     }
 
-    /// The plain data, of the first of several ranks: of a torch file its whole top-level value, with tensors by index; beside safetensors files a map
-    /// of the configuration files by name (`config.json`, …).
+    /// The plain data, of the first of several ranks: of a torch file its whole top-level value, with tensors by index;
+    /// beside the files of Hugging Face's models (safetensors, `*.bin`, shards) also the configuration files by name
+    /// (`config.json`, …).
     #[must_use]
     pub fn documents(&self) -> &Value {
         &self.ranks[0].documents
@@ -262,19 +273,33 @@ impl Checkpoint {
 
     /// The value at a dotted path into the documents, as [`Value::lookup`] follows it: `args.num_layers`.
     ///
-    /// Beside safetensors files a path is first tried inside `config.json`.
+    /// Where there is a `config.json` among them, a path is first tried inside it.
     #[must_use]
     pub fn lookup(&self, path: &str) -> Option<&Value> {
-        let config = match self.format.kind {
-            FormatKind::Safetensors | FormatKind::SafetensorsShards => {
-                self.documents().as_map().and_then(|files| files.get("config.json"))
-            }
-            FormatKind::TorchZip
-            | FormatKind::TorchLegacy
-            | FormatKind::TorchDist
-            | FormatKind::Zarr
-            | FormatKind::Memory => None,
-        };
+        let config = self.documents().as_map().and_then(|files| files.get(folder::CONFIG));
         config.and_then(|config| config.lookup(path)).or_else(|| self.documents().lookup(path))
+    }
+
+    /// The directory that documents in files of their own lie in, where the checkpoint has one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// The JSON file called `name` that lies beside the checkpoint; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read or holds no JSON object.
+    pub fn document(&self, name: &str) -> Result<Option<Value>, OpenError> {
+        match &self.folder {
+            Some(folder) if !name.contains(['/', '\\']) => folder::document(folder, name),
+            _ => Ok(None),
+        }
+    }
+
+    /// What the user should know of how it was opened.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 }

@@ -12,10 +12,11 @@ use crate::torch;
 
 use super::distributed;
 use super::error::{OpenCause, OpenError, listed};
-use super::folder::{config_documents, read_json};
+use super::folder::{config_documents, read_index};
 use super::format::{Format, FormatKind};
-use super::locate::{Found, is_optimizer, locate, other_ranks, rank_of_member};
+use super::locate::{Found, is_optimizer, locate, other_ranks, passed_over, rank_of_member};
 use super::ranks::{Joined, RankName, check_grid};
+use super::shards::{Shards, ShardsError};
 use super::{Checkpoint, OpenOptions, zarr};
 
 /// Where NVIDIA's published archives keep the model.
@@ -26,20 +27,35 @@ const HEAD: usize = 512;
 
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
     let budget = &mut Budget::new();
-    match locate(path, options.iteration)? {
-        Found::File(file) => open_file(path, &file, options, budget),
+    let found = locate(path, options.iteration)?;
+    let note = passed_over(&found).filter(|_| path.is_dir());
+    let mut checkpoint = open_found(path, found, options, budget)?;
+    checkpoint.notes.extend(note);
+    Ok(checkpoint)
+}
+
+fn open_found(
+    path: &Path,
+    found: Found,
+    options: &OpenOptions,
+    budget: &mut Budget,
+) -> Result<Checkpoint, OpenError> {
+    let (mut checkpoint, folder) = match found {
+        Found::File(file) => return open_file(path, &file, options, budget),
         Found::Ranks(_, ranks) if ranks.len() == 1 && options.member.is_some() => {
-            open_file(path, &ranks[0].1, options, budget)
+            return open_file(path, &ranks[0].1, options, budget);
         }
-        Found::Ranks(folder, ranks) => open_ranks(path, &folder, ranks, options, budget),
-        Found::Index(file) => open_shards(path, &file, options),
+        Found::Ranks(folder, ranks) => return open_ranks(path, &folder, ranks, options, budget),
+        Found::Index(file) => return open_shards(path, &file, options, budget),
         Found::Distributed(folder) | Found::Zarr(folder) if options.member.is_some() => {
             let member = options.member.as_deref().unwrap_or_default();
-            Err(OpenError::at(&folder, not_archive(member, "distributed checkpoint")))
+            return Err(OpenError::at(&folder, not_archive(member, "distributed checkpoint")));
         }
-        Found::Distributed(folder) => distributed::open(path, &folder, budget),
-        Found::Zarr(folder) => zarr::open(path, &folder, budget),
-    }
+        Found::Distributed(folder) => (distributed::open(path, &folder, budget)?, folder),
+        Found::Zarr(folder) => (zarr::open(path, &folder, budget)?, folder),
+    };
+    checkpoint.folder = Some(folder);
+    Ok(checkpoint)
 }
 
 fn open_file(
@@ -51,20 +67,47 @@ fn open_file(
     let region = Region::map_path(file).map_err(|e| OpenError::at(file, e))?;
     let name = file.display().to_string();
     let mut found = read(&region, name, options, budget)?;
+    let mut beside = None;
     if let [(_, opened)] = &mut found.ranks[..]
-        && opened.format.kind == FormatKind::Safetensors
         && opened.format.member.is_none()
     {
-        opened.contents.documents = config_documents(parent(file))?;
+        let folder = documents_folder(file);
+        if opened.format.kind == FormatKind::Safetensors || is_hugging_face(file) {
+            add_configs(&mut opened.contents.documents, &folder)?;
+        }
+        beside = Some(folder);
     }
     let mut joined = Joined::new();
     for (rank, opened) in found.ranks {
         joined.add(rank, opened)?;
     }
     let mut checkpoint = joined.into_checkpoint(path, found.file)?;
+    checkpoint.folder = beside;
     checkpoint.other_ranks = other_ranks(file);
     checkpoint.other_ranks.extend(found.others);
     Ok(checkpoint)
+}
+
+/// Whether transformers names files of torch so, beside which it keeps configs: `pytorch_model.bin`.
+fn is_hugging_face(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "bin")
+}
+
+/// The directory whose documents belong to `file`: its own, but for that of a rank, the one that holds the ranks.
+fn documents_folder(file: &Path) -> PathBuf {
+    let folder = parent(file);
+    let of_rank = folder.file_name().is_some_and(|name| RankName::parse(&name.to_string_lossy()).is_some());
+    if of_rank { parent(folder).to_owned() } else { folder.to_owned() }
+}
+
+/// Adds the configs in `folder` to the plain data of a file, by their names.
+fn add_configs(documents: &mut Value, folder: &Path) -> Result<(), OpenError> {
+    let configs = config_documents(folder)?;
+    match documents {
+        Value::Map(map) => map.extend(configs),
+        other => *other = Value::Map(configs),
+    }
+    Ok(())
 }
 
 /// Opens the files of all ranks, which lie in `folder`.
@@ -93,23 +136,54 @@ fn open_ranks(
         })?;
         joined.add(rank, opened)?;
     }
-    joined.into_checkpoint(path, name)
+    let mut checkpoint = joined.into_checkpoint(path, name)?;
+    checkpoint.folder = Some(folder.to_owned());
+    Ok(checkpoint)
 }
 
-/// Opens the safetensors files of the index `file`.
-fn open_shards(path: &Path, file: &Path, options: &OpenOptions) -> Result<Checkpoint, OpenError> {
+/// Opens the files that the index `file` names.
+fn open_shards(
+    path: &Path,
+    file: &Path,
+    options: &OpenOptions,
+    budget: &mut Budget,
+) -> Result<Checkpoint, OpenError> {
     let name = file.display().to_string();
     if let Some(member) = &options.member {
-        return Err(OpenError::new(name, not_archive(member, "safetensors index")));
+        return Err(OpenError::new(name, not_archive(member, "index of several files")));
     }
+    let wrong = |error: ShardsError| OpenError::at(file, error);
     let folder = parent(file);
-    let index = read_json(file)?;
-    let open = |shard: &str| Region::map_path(&folder.join(shard));
-    let mut contents = safetensors::read_shards(&index, &folder.display().to_string(), open)
-        .map_err(|e| OpenError::new(&name, e))?;
-    contents.documents = config_documents(folder)?;
-    let format = Format { kind: FormatKind::SafetensorsShards, member: None };
-    Checkpoint::new(path, name, format, contents)
+    let index = read_index(file)?;
+    let mut shards = Shards::of(&index).map_err(wrong)?;
+    let mut contents = Contents::empty();
+    let mut kind = FormatKind::SafetensorsShards;
+    for shard in shards.files().map_err(wrong)? {
+        let opened = open_shard(&folder.join(shard), shard, budget).map_err(wrong)?;
+        let names = opened.contents.tensors.iter().map(|t| &t.name);
+        for name in names.chain(opened.contents.unsupported.iter().map(|u| &u.name)) {
+            shards.found(name, shard).map_err(wrong)?;
+        }
+        if opened.format.kind != FormatKind::Safetensors {
+            kind = FormatKind::TorchShards;
+        }
+        contents.append(opened.contents.tensors, opened.contents.storages);
+        contents.unsupported.extend(opened.contents.unsupported);
+    }
+    shards.check().map_err(wrong)?;
+    add_configs(&mut contents.documents, folder)?;
+    let mut checkpoint = Checkpoint::new(path, name, Format { kind, member: None }, contents)?;
+    checkpoint.folder = Some(folder.to_owned());
+    Ok(checkpoint)
+}
+
+fn open_shard(path: &Path, shard: &str, budget: &mut Budget) -> Result<Opened, ShardsError> {
+    let wrong = |cause: OpenCause| ShardsError::Shard { shard: shard.to_owned(), source: Box::new(cause) };
+    let region = Region::map_path(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ShardsError::NoShard { shard: shard.to_owned() },
+        _ => wrong(error.into()),
+    })?;
+    read_one(&region, path.display().to_string(), budget).map_err(|error| wrong(*error.cause))
 }
 
 /// The directory of `file`; of a bare file name, the current one.
@@ -197,6 +271,17 @@ fn not_archive(member: &str, kind: &'static str) -> OpenCause {
     OpenCause::NotArchive { member: member.to_owned(), kind }
 }
 
+/// Reads a file of torch or safetensors.
+fn read_one(region: &Region, file: String, budget: &mut Budget) -> Result<Opened, OpenError> {
+    match start(&region.bytes()[..region.bytes().len().min(HEAD)]) {
+        Start::Zip => {
+            let archive = Archive::read(region.clone()).map_err(|e| OpenError::new(&file, e))?;
+            torch_zip(&archive, file, budget)
+        }
+        start => read_bare(region, file, start, budget),
+    }
+}
+
 /// Reads a file that is no zip archive.
 fn read_bare(region: &Region, file: String, start: Start, budget: &mut Budget) -> Result<Opened, OpenError> {
     let (kind, contents) = match start {
@@ -210,7 +295,10 @@ fn read_bare(region: &Region, file: String, start: Start, budget: &mut Budget) -
             contents.documents = Value::Map(crate::document::Map::new());
             (FormatKind::Safetensors, contents)
         }
-        Start::Zip | Start::Other => return Err(OpenError::new(file, refusal(region.bytes()))),
+        Start::Zip | Start::Other => {
+            let cause = refusal(&file, region.bytes());
+            return Err(OpenError::new(file, cause));
+        }
     };
     Ok(Opened { file, format: Format { kind, member: None }, contents })
 }
@@ -266,13 +354,7 @@ fn read_member(
 ) -> Result<Opened, OpenError> {
     let wrong = |cause: OpenCause| OpenError::new(&name, cause);
     let packing = entry.packing().map_err(|e| wrong(e.into()))?;
-    let start = start(&region.bytes()[..region.bytes().len().min(HEAD)]);
-    let mut opened = if start == Start::Zip {
-        let inner = Archive::read(region.clone()).map_err(|e| wrong(e.into()))?;
-        torch_zip(&inner, name, budget)?
-    } else {
-        read_bare(region, name, start, budget)?
-    };
+    let mut opened = read_one(region, name.clone(), budget)?;
     opened.format.member = Some(packing);
     Ok(opened)
 }
@@ -336,7 +418,7 @@ fn candidates(archive: &Archive) -> Vec<&Entry> {
 }
 
 /// Why a file of no known format is not read.
-fn refusal(bytes: &[u8]) -> OpenCause {
+fn refusal(file: &str, bytes: &[u8]) -> OpenCause {
     let kind = |kind, instead| OpenCause::Kind { kind, instead };
     let head = &bytes[..bytes.len().min(HEAD)];
     let text = head.trim_ascii_start().to_ascii_lowercase();
@@ -346,6 +428,12 @@ fn refusal(bytes: &[u8]) -> OpenCause {
         OpenCause::LfsPointer
     } else if text.starts_with(b"<!doctype") || text.starts_with(b"<html") {
         OpenCause::WebPage
+    } else if file.ends_with(".nemo") {
+        kind("an archive of NeMo", "unpack it (`tar -xf`), and give the weights in it")
+    } else if head.starts_with(b"\x1f\x8b") {
+        kind("a file compressed with gzip", "unpack it (`gunzip`, or `tar -xzf` where it is an archive)")
+    } else if file.ends_with(".msgpack") {
+        kind("a file of Flax", "load it with transformers (`from_flax=True`) and save the model")
     } else if head.get(257..262) == Some(b"ustar") {
         kind(
             "a tar archive (as torch.save wrote before 2017)",

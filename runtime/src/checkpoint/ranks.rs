@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::document::{Map, Value};
-use crate::tensor::{Contents, StorageId};
+use crate::tensor::Contents;
 
 use super::error::{OpenCause, OpenError, listed};
 use super::format::Format;
@@ -116,17 +116,10 @@ impl Joined {
                 map.remove("optimizer");
             }
         }
-        let (tensors, storages) = (self.contents.tensors.len(), self.contents.storages.len());
-        documents.shift_tensors(tensors);
-        for mut tensor in contents.tensors {
-            tensor.rank = self.ranks.len();
-            tensor.storage = StorageId(tensor.storage.index() + storages);
-            self.contents.tensors.push(tensor);
-        }
-        for mut storage in contents.storages {
-            storage.tensors.iter_mut().for_each(|tensor| *tensor += tensors);
-            self.contents.storages.push(storage);
-        }
+        documents.shift_tensors(self.contents.tensors.len());
+        let mut tensors = contents.tensors;
+        tensors.iter_mut().for_each(|tensor| tensor.rank = self.ranks.len());
+        self.contents.append(tensors, contents.storages);
         for unsupported in contents.unsupported {
             // Ranks hold alike parameters, and of those once is enough to say why they are not converted.
             if self.ranks.is_empty() || !self.contents.unsupported.contains(&unsupported) {

@@ -18,7 +18,7 @@ pub(super) fn carried_documents(binding: &Binding<'_>, notes: &mut Vec<String>) 
     let mut left = BTreeSet::new();
     let declared = binding.mapping.side(binding.from).documents.iter().filter(|d| !d.is_file());
     for document in declared {
-        let Some(value) = binding.checkpoint.lookup(&document.name) else { continue };
+        let Some(value) = binding.checkpoint.documents().lookup(&document.name) else { continue };
         let kept = match value {
             Value::Object(object) => {
                 Some(Json::Object(entries(&object.attributes, &document.name, &mut left)))

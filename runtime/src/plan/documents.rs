@@ -4,7 +4,7 @@ use transship_grammar as grammar;
 
 use grammar::{
     AxisId, BlocksWord, Code, Diagnostic, Diagnostics, Environment, Expr, ExprKind, FieldId, Format, RankId,
-    Value,
+    Side, Value,
 };
 use serde_json::{Map, Value as Json};
 
@@ -19,10 +19,13 @@ const MAIN: &str = "config.json";
 /// Dtypes that configs name as that of a model's parameters.
 pub(super) const PARAMETER_DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 
-/// The documents in the making, by file name, the main one first.
-struct Documents {
+/// The documents in the making.
+struct Documents<'m> {
+    side: &'m Side,
+    /// By file name, each at its place in the side's list; those that are keys of the state dict stay empty.
     files: Vec<(String, Map<String, Json>)>,
-    aliases: Vec<(String, String)>,
+    /// What is in none of them: the state dict of a torch file, else `config.json`.
+    top: Map<String, Json>,
 }
 
 /// Every config file that the target side has: what a given config says, fields, and written lines.
@@ -34,24 +37,25 @@ pub(super) fn plan_documents(
     collect(binding, None, notes, diagnostics).into_files()
 }
 
-/// The config of a target that has it among its parameters, with the numbers of ranks.
+/// The config of a target that has it among its parameters, with the numbers of ranks, and the documents beside.
 pub(super) fn plan_state(
     binding: &Binding<'_>,
     dtype: Option<DType>,
     notes: &mut Vec<String>,
     diagnostics: &mut Diagnostics,
-) -> Map<String, Json> {
+) -> (Map<String, Json>, Vec<SmallFile>) {
     let mut documents = collect(binding, dtype, notes, diagnostics);
     for rank in binding.mapping.ranks_of(binding.to()) {
         put_count(&mut documents, binding, rank);
     }
     notes.extend(uneven_blocks(binding, &documents));
-    documents.files.swap_remove(0).1
+    let state = std::mem::take(&mut documents.top);
+    (state, documents.into_files())
 }
 
 /// Puts the number of ranks along an axis where the side keeps it: at the first of its places, and at any other that is
 /// there already. A rank that is a part of names has no number where it is the only one, and its place holds nothing.
-fn put_count(documents: &mut Documents, binding: &Binding<'_>, rank: RankId) {
+fn put_count(documents: &mut Documents<'_>, binding: &Binding<'_>, rank: RankId) {
     let count = binding.ranks.count(rank);
     let value = match count {
         1 if is_in_roots(binding.mapping, binding.to(), rank) => Value::Null,
@@ -69,7 +73,7 @@ fn put_count(documents: &mut Documents, binding: &Binding<'_>, rank: RankId) {
 }
 
 /// What has to be told to a program that loads ranks with blocks of different sizes.
-fn uneven_blocks(binding: &Binding<'_>, documents: &Documents) -> Vec<String> {
+fn uneven_blocks(binding: &Binding<'_>, documents: &Documents<'_>) -> Vec<String> {
     let to = binding.to();
     let uneven = binding.mapping.ranks_of(to).filter_map(|rank| {
         let blocks = binding.ranks.uneven_shares(rank)?;
@@ -91,12 +95,12 @@ fn uneven_blocks(binding: &Binding<'_>, documents: &Documents) -> Vec<String> {
     uneven.collect()
 }
 
-fn collect(
-    binding: &Binding<'_>,
+fn collect<'m>(
+    binding: &Binding<'m>,
     dtype: Option<DType>,
     notes: &mut Vec<String>,
     diagnostics: &mut Diagnostics,
-) -> Documents {
+) -> Documents<'m> {
     let mut documents = Documents::of(binding, notes);
     let to = binding.to();
     for (field, known) in binding.mapping.config.fields.iter().zip(&binding.values) {
@@ -185,46 +189,49 @@ impl Environment for Writing<'_, '_> {
     }
 }
 
-impl Documents {
-    fn of(binding: &Binding<'_>, notes: &mut Vec<String>) -> Documents {
-        let declared = &binding.mapping.side(binding.to()).documents;
-        let mut base = match binding.mapping.reflected {
+impl<'m> Documents<'m> {
+    fn of(binding: &Binding<'m>, notes: &mut Vec<String>) -> Documents<'m> {
+        let side = binding.mapping.side(binding.to());
+        let carried = match binding.mapping.reflected {
             true => carried_documents(binding, notes),
             false => Map::new(),
         };
-        base.extend(binding.base.iter().flat_map(|b| b.values.clone()));
-        let mut documents = Documents { files: vec![(MAIN.to_owned(), base)], aliases: Vec::new() };
-        let mut named = false;
-        for document in declared.iter().filter(|d| d.is_file()) {
-            match &document.alias {
-                None if !named => {
-                    documents.files[0].0.clone_from(&document.name);
-                    named = true;
-                }
-                None => documents.files.push((document.name.clone(), Map::new())),
-                Some(alias) => {
-                    documents.files.push((document.name.clone(), Map::new()));
-                    documents.aliases.push((alias.clone(), document.name.clone()));
-                }
-            }
+        let files = side.documents.iter().map(|document| (document.name.clone(), Map::new())).collect();
+        let mut documents = Documents { side, files, top: carried };
+        let base = binding.base.iter().flat_map(|base| base.values.clone());
+        match side.documents.iter().position(|d| d.is_file() && d.alias.is_none()) {
+            Some(main) => documents.files[main].1.extend(base),
+            None => documents.top.extend(base),
         }
         documents
     }
 
-    /// The document of a dotted place, and the keys in it; a first part that is an alias chooses the document.
-    fn locate<'p>(&self, place: &'p str) -> (usize, Vec<&'p str>) {
-        let (first, rest) = place.split_once('.').unwrap_or((place, ""));
-        let named = self.aliases.iter().find(|(alias, _)| alias == first).map(|(_, file)| file);
-        let path = if named.is_some() && !rest.is_empty() { rest } else { place };
-        let file = named.and_then(|name| self.files.iter().position(|(n, _)| n == name)).unwrap_or(0);
-        (file, path.split('.').collect())
+    /// The document of a place, and the keys in it.
+    fn locate(&self, place: &str) -> (Option<usize>, Vec<String>) {
+        let (file, path) = match self.side.document_of(place) {
+            Some((at, path)) if self.side.documents[at].is_file() && !path.is_empty() => (Some(at), path),
+            Some((_, path)) if !path.is_empty() => (None, path),
+            _ => (None, place.to_owned()),
+        };
+        (file, path.split('.').map(str::to_owned).collect())
+    }
+
+    fn object(&self, file: Option<usize>) -> &Map<String, Json> {
+        file.map_or(&self.top, |at| &self.files[at].1)
+    }
+
+    fn object_mut(&mut self, file: Option<usize>) -> &mut Map<String, Json> {
+        match file {
+            Some(at) => &mut self.files[at].1,
+            None => &mut self.top,
+        }
     }
 
     /// What is at a dotted place.
     fn value(&self, place: &str) -> Option<&Json> {
         let (file, keys) = self.locate(place);
         let (first, rest) = keys.split_first()?;
-        rest.iter().try_fold(self.files[file].1.get(*first)?, |value, key| value.get(*key))
+        rest.iter().try_fold(self.object(file).get(first)?, |value, key| value.get(key))
     }
 
     /// Whether something other than null is at a dotted place.
@@ -236,19 +243,19 @@ impl Documents {
     fn remove(&mut self, place: &str) {
         let (file, mut keys) = self.locate(place);
         let Some(last) = keys.pop() else { return };
-        let mut object = &mut self.files[file].1;
+        let mut object = self.object_mut(file);
         for key in keys {
-            let Some(Json::Object(inner)) = object.get_mut(key) else { return };
+            let Some(Json::Object(inner)) = object.get_mut(&key) else { return };
             object = inner;
         }
-        object.shift_remove(last);
+        object.shift_remove(&last);
     }
 
     /// Puts a value at a dotted place; a first part that is an alias chooses the document.
     fn put(&mut self, place: &str, value: &Value) {
         let (file, mut keys) = self.locate(place);
-        let mut object = &mut self.files[file].1;
         let last = keys.pop().unwrap_or_default();
+        let mut object = self.object_mut(file);
         for key in keys {
             let next = object.entry(key).or_insert_with(|| Json::Object(Map::new()));
             if !next.is_object() {
@@ -257,12 +264,19 @@ impl Documents {
             let Json::Object(inner) = next else { return };
             object = inner;
         }
-        object.insert(last.to_owned(), to_json(value));
+        object.insert(last, to_json(value));
     }
 
     /// Keys sorted, as transformers writes them.
     fn into_files(self) -> Vec<SmallFile> {
-        let full = self.files.into_iter().filter(|(_, values)| !values.is_empty());
+        let mut files = self.files;
+        if !self.top.is_empty() {
+            match files.iter_mut().find(|(name, _)| name == MAIN) {
+                Some((_, values)) => values.extend(self.top),
+                None => files.insert(0, (MAIN.to_owned(), self.top)),
+            }
+        }
+        let full = files.into_iter().filter(|(_, values)| !values.is_empty());
         full.map(|(name, values)| {
             let mut sorted: Vec<(String, Json)> = values.into_iter().collect();
             sorted.sort_by(|a, b| a.0.cmp(&b.0));

@@ -128,9 +128,9 @@ impl<'a> Plan<'a> {
         let mut planned = tensors::plan_tensors(binding, options, &mut diagnostics);
         let mut notes = binding.notes().to_vec();
         if torch {
-            let state = documents::plan_state(binding, planned.main_dtype(), &mut notes, &mut diagnostics);
+            let config = documents::plan_state(binding, planned.main_dtype(), &mut notes, &mut diagnostics);
             notes.append(&mut planned.notes);
-            return Plan::of_ranks(binding, planned, &state, notes, diagnostics);
+            return Plan::of_ranks(binding, planned, config, notes, diagnostics);
         }
         let documents = documents::plan_documents(binding, &mut notes, &mut diagnostics);
         notes.extend(planned.notes);
@@ -159,18 +159,21 @@ impl<'a> Plan<'a> {
     fn of_ranks(
         binding: &Binding<'a>,
         mut planned: tensors::Planned<'a>,
-        state: &serde_json::Map<String, serde_json::Value>,
+        (state, mut documents): (serde_json::Map<String, serde_json::Value>, Vec<SmallFile>),
         notes: Vec<String>,
         mut diagnostics: Diagnostics,
     ) -> Result<Plan<'a>, Diagnostics> {
         let checks = std::mem::take(&mut planned.checks);
-        let files = torch::plan_rank_files(binding, &planned, state);
+        let files = torch::plan_rank_files(binding, &planned, &state);
+        // Beside the directories of the ranks, where they are looked for.
+        let folder = torch::iteration_of(&state).folder();
+        documents.iter_mut().for_each(|document| document.name = format!("{folder}/{}", document.name));
         if let Err(error) = &files {
             diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, error.to_string()));
         }
         match files {
             Ok(torch::RankFiles { output, targets, sources }) if !diagnostics.has_errors() => {
-                Ok(Plan { targets, sources, output, documents: Vec::new(), checks, notes })
+                Ok(Plan { targets, sources, output, documents, checks, notes })
             }
             _ => {
                 diagnostics.sort();

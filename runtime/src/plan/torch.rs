@@ -31,8 +31,7 @@ pub(super) fn plan_rank_files<'a>(
     planned: &Planned<'a>,
     documents: &Map<String, Json>,
 ) -> Result<RankFiles<'a>, OutputError> {
-    let iteration = documents.get("iteration").and_then(Json::as_u64);
-    let iteration = iteration.map_or(Iteration::Release, Iteration::Number);
+    let iteration = iteration_of(documents);
     let (mut files, mut targets, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     let dictionaries = Dictionaries { mapping: binding.mapping, side: binding.to() };
     for (number, rank) in planned.files.iter().enumerate() {
@@ -54,6 +53,12 @@ pub(super) fn plan_rank_files<'a>(
     }
     let index = Some(SmallFile { name: TRACKER.to_owned(), bytes: iteration.to_string().into_bytes() });
     Ok(RankFiles { output: OutputPlan { files, index, superseded: |_| false }, targets, sources })
+}
+
+/// The iteration that the config says it is of.
+pub(super) fn iteration_of(documents: &Map<String, Json>) -> Iteration {
+    let iteration = documents.get("iteration").and_then(Json::as_u64);
+    iteration.map_or(Iteration::Release, Iteration::Number)
 }
 
 /// A config document as Python has it: an `argparse.Namespace` where it has parts, torch's dtypes as such.
