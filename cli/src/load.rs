@@ -1,6 +1,6 @@
 //! Mappings and checkpoints as commands name them.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use transship::grammar::{
@@ -16,7 +16,16 @@ use crate::args::{Choice, Conversion};
 use crate::{Failure, Streams};
 
 /// The text of a mapping file or, where there is no such file, of a shipped mapping; with all that it imports.
+/// `-` is what comes in, whose imports begin at the working directory.
 pub(crate) fn mapping_source(name: &str) -> Result<Source, Failure> {
+    if name == "-" {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().take(MAX_MAPPING).read_to_end(&mut bytes);
+        read.map_err(|e| Failure::new(format_args!("cannot read the standard input: {e}")))?;
+        let text =
+            utf8(bytes).map_err(|e| Failure::new(format_args!("cannot read the standard input: {e}")))?;
+        return Ok(Source::load("<stdin>", &text, &mut find_import));
+    }
     let path = Path::new(name);
     let (shown, text) = match std::fs::read(path) {
         Ok(bytes) => {
@@ -89,11 +98,8 @@ pub(crate) fn failed(diagnostics: &Diagnostics, streams: &Streams<'_>) -> Failur
 pub(crate) fn load_mapping(name: &str, streams: &mut Streams<'_>) -> Result<Mapping, Failure> {
     let source = mapping_source(name)?;
     match check(&source) {
-        Ok((mapping, warnings)) => {
-            let text = render(&warnings, Style::Full { colour: streams.terminal.colour });
-            streams.err.write_all(text.as_bytes())?;
-            Ok(mapping)
-        }
+        // `transship check` shows the warnings.
+        Ok((mapping, _)) => Ok(mapping),
         Err(errors) => Err(failed(&errors, streams)),
     }
 }
