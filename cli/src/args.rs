@@ -422,9 +422,10 @@ pub(crate) struct Inspect {
 #[command(after_help = "Examples:
   transship check my.mapping
   transship check *.mapping --format short
-  transship check megatron_gpt2")]
+  transship check megatron_gpt2
+  transship check - < my.mapping")]
 pub(crate) struct Check {
-    /// Mapping files, or names of shipped mappings
+    /// Mapping files, or names of shipped mappings; `-` is the standard input
     #[arg(required = true)]
     pub(crate) mappings: Vec<String>,
 
@@ -437,15 +438,21 @@ pub(crate) struct Check {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   transship fmt my.mapping
-  transship fmt --check mappings/*.mapping")]
+  transship fmt --check mappings/*.mapping
+  transship fmt --diff my.mapping
+  transship fmt - < my.mapping")]
 pub(crate) struct Fmt {
-    /// Mapping files
+    /// Mapping files; `-` is the standard input, whose form goes to the standard output
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
 
     /// Change nothing; fail if a file is not in that form
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Change nothing, and show what would change
+    #[arg(long)]
+    pub(crate) diff: bool,
 }
 
 /// Print the Rust code that `#[derive(Port)]` generates for a mapping, formatted.

@@ -1,6 +1,6 @@
 //! Mappings and checkpoints as commands name them.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use transship::grammar::{
@@ -53,8 +53,14 @@ fn is_path(name: &str) -> bool {
     name.contains(std::path::is_separator) || name.ends_with(".mapping")
 }
 
-/// The text of the mapping file at a path, with all that it imports.
+/// The text of the mapping file at a path, with all that it imports. `-` is what comes in, whose imports begin at the
+/// working directory.
 pub(crate) fn file_source(name: &str) -> Result<Source, Failure> {
+    if name == "-" {
+        let read = std::io::read_to_string(std::io::stdin().lock().take(MAX_MAPPING));
+        let text = read.map_err(|e| Failure::new(format_args!("cannot read the standard input: {e}")))?;
+        return Ok(Source::load("<stdin>", &text, &mut find_import));
+    }
     let text = read_mapping(name).map_err(|error| match error.kind() {
         ErrorKind::NotFound => unknown_mapping(name),
         ErrorKind::IsADirectory => {
@@ -122,11 +128,8 @@ pub(crate) fn failed(diagnostics: &Diagnostics, streams: &Streams<'_>) -> Failur
 pub(crate) fn load_mapping(name: &str, streams: &mut Streams<'_>) -> Result<Mapping, Failure> {
     let source = mapping_source(name)?;
     match check(&source) {
-        Ok((mapping, warnings)) => {
-            let text = render(&warnings, Style::Full { colour: streams.terminal.colour });
-            streams.err.write_all(text.as_bytes())?;
-            Ok(mapping)
-        }
+        // `transship check` shows the warnings.
+        Ok((mapping, _)) => Ok(mapping),
         Err(errors) => Err(failed(&errors, streams)),
     }
 }

@@ -452,7 +452,7 @@ pub(crate) struct RuleMatch {
 #[derive(Clone, Debug)]
 pub(crate) struct Drop {
     pub(crate) side: Option<Ident>,
-    pub(crate) name: Name,
+    pub(crate) names: Vec<Name>,
     pub(crate) reason: Option<Ident>,
     pub(crate) span: Span,
 }

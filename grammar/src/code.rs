@@ -68,6 +68,12 @@ codes! {
     ImportCycle = "0113", "import cycle";
     /// A mapping where a library belongs, or a library where a mapping does.
     NotALibrary = "0114", "mapping for library";
+    /// A text, or something in it, that is longer or nests deeper than any mapping does.
+    OverLimit = "0115", "over a limit";
+    /// More mistakes than are told at once.
+    TooManyMistakes = "0116", "too many mistakes";
+    /// A word that stands for a config value where an index of its name is meant.
+    IndexReadAsValue = "0117", "index that is read as a config value";
     /// One axis twice in a layout.
     AmbiguousAxis = "0201", "ambiguous axis";
     /// A dimension that is a bare number.
@@ -86,6 +92,10 @@ codes! {
     RankTwice = "0208", "rank axis twice";
     /// A layout with more parts than can be dealt with.
     LayoutTooWide = "0209", "layout with too many parts";
+    /// A mapping that stands for more than can be dealt with.
+    UnfoldsTooFar = "0210", "mapping that unfolds too far";
+    /// A product that is written with a sign.
+    ProductSign = "0211", "product written with a sign";
     /// An axis that one side of a rule lacks.
     AxisOnOneSide = "0301", "axis on one side only";
     /// A part that one side of a rule lacks.
@@ -108,6 +118,8 @@ codes! {
     NotInvertible = "0310", "step without an inverse";
     /// Ranges of an index that differ between the sides.
     RangeMismatch = "0311", "ranges differ";
+    /// One index twice in a name.
+    IndexTwice = "0312", "index twice in a name";
     /// A name that two rules claim.
     NamesOverlap = "0401", "names overlap";
     /// A name whose parts run into one another.
@@ -124,6 +136,8 @@ codes! {
     NameTooWide = "0407", "too many alternatives";
     /// A choice or a size that depends on an index that the name does not fix.
     IndexNotInName = "0408", "index not in the name";
+    /// Names that no code can be generated for.
+    NotDerivable = "0409", "names that no code can be generated for";
     /// An equation that cannot be solved.
     Unsolvable = "0501", "unsolvable equation";
     /// A value of another type than declared.
@@ -134,6 +148,10 @@ codes! {
     NotASize = "0504", "not a size";
     /// A config value that nothing gives.
     FieldWithoutSource = "0505", "config value without a source";
+    /// A place that is called like a config value.
+    PlaceLikeValue = "0506", "place called like a config value";
+    /// A config value whose type nothing tells.
+    UntypedValue = "0507", "config value without a type";
     /// A part of the language that this version cannot execute.
     NotSupported = "0601", "not supported yet";
     /// Parameters that a rule needs and the checkpoint lacks.

@@ -76,6 +76,14 @@ impl Diagnostic {
         self
     }
 
+    /// Moves every place by `bytes`, from a part of a text to the whole.
+    pub(crate) fn shift(&mut self, bytes: usize) {
+        for label in self.primary.iter_mut().chain(&mut self.secondary) {
+            let place = label.span.range();
+            label.span = Span::new(place.start.saturating_add(bytes), place.end.saturating_add(bytes));
+        }
+    }
+
     /// Adds a note.
     pub fn note(mut self, text: impl Into<String>) -> Diagnostic {
         self.notes.push(text.into());
@@ -89,7 +97,10 @@ impl Diagnostic {
     }
 }
 
-/// Diagnostics of one source, in the order of their places.
+/// More errors, and more warnings, than anyone reads about at once.
+const MAX_TOLD: usize = 50;
+
+/// Diagnostics of one source, in the order of their places. Of very many only the first that are found are kept.
 #[derive(Clone, Debug)]
 #[must_use = "diagnostics must be shown or passed on"]
 pub struct Diagnostics {
@@ -109,11 +120,23 @@ impl Diagnostics {
         &self.source
     }
 
-    /// Adds one; a repetition of one already there is left out.
+    /// Adds one; a repetition of one already there is left out, and so is what comes after very many.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if !self.list.contains(&diagnostic) {
-            self.list.push(diagnostic);
+        let told = self.told(diagnostic.severity);
+        if told > MAX_TOLD || self.list.contains(&diagnostic) {
+            return;
         }
+        self.list.push(if told < MAX_TOLD { diagnostic } else { more_than_told(diagnostic) });
+    }
+
+    fn told(&self, severity: Severity) -> usize {
+        self.list.iter().filter(|d| d.severity == severity).count()
+    }
+
+    /// Whether errors that are added from here on are left out.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.told(Severity::Error) > MAX_TOLD
     }
 
     /// All of them: by place, those without a place last.
@@ -134,6 +157,23 @@ impl Diagnostics {
             Some(label) => source.order(label.span.start),
             None => vec![u32::MAX],
         });
+    }
+}
+
+/// What stands for a diagnostic that is one too many, and for all that come after it.
+fn more_than_told(diagnostic: Diagnostic) -> Diagnostic {
+    let what = match diagnostic.severity {
+        Severity::Error => "mistakes",
+        Severity::Warning => "warnings",
+    };
+    Diagnostic {
+        code: Code::TooManyMistakes,
+        message: format!("there are more than {MAX_TOLD} {what}; the others are not told"),
+        primary: diagnostic.primary.map(|label| Label { text: "another one is here".to_owned(), ..label }),
+        secondary: Vec::new(),
+        notes: Vec::new(),
+        help: Vec::new(),
+        severity: diagnostic.severity,
     }
 }
 

@@ -9,11 +9,14 @@ use std::path::{Component, Path, PathBuf};
 use crate::ast::{File, Import as Written, Item};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::parse::parse_recovering;
+use crate::parse::{MAX_TEXT, parse_recovering};
 use crate::source::{Import, Part, Source};
 
 /// More texts than any mapping is made of.
 const MAX_TEXTS: usize = 64;
+
+/// More bytes than all of them have.
+const MAX_BYTES: usize = 4 * MAX_TEXT;
 
 /// What an `import` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub struct Imported<'a> {
 pub type Found = (String, String);
 
 impl Source {
-    /// A mapping's text with all that it imports. `find` is given the name of the importing text and what it
+    /// A mapping's text with all that it imports; of files only those whose names end in `.mapping`. `find` is given the name of the importing text and what it
     /// names, and gives the text or, in a few words, why there is none. What could not be found is reported by
     /// [`crate::check`].
     #[must_use]
@@ -57,7 +60,8 @@ impl Source {
             let (file, _) = parse_recovering(&parts[from]);
             for import in file.iter().flat_map(|f| imports_of(&f.items)) {
                 let target = import.target();
-                let found = find(&parts[from].name, target).and_then(|found| add(&mut parts, found));
+                let found = may_be_imported(target).and_then(|()| find(&parts[from].name, target));
+                let found = found.and_then(|found| add(&mut parts, found));
                 let (written, by_path, span) = (import.name.text.clone(), import.by_path, import.span);
                 imports.push(Import { from, span, written, by_path, found });
             }
@@ -113,15 +117,24 @@ impl Source {
     }
 }
 
+/// Messages show lines of what is imported, which must not be those of any file that there is.
+fn may_be_imported(target: Target<'_>) -> Result<(), String> {
+    match target {
+        Target::Path(path) if Path::new(path).extension().is_none_or(|end| end != "mapping") => {
+            Err("only files whose names end in `.mapping` are imported".to_owned())
+        }
+        Target::Path(_) | Target::Library(_) => Ok(()),
+    }
+}
+
 /// The number of the text, which is a further one unless there is one of its name.
 fn add(parts: &mut Vec<Part>, (name, text): Found) -> Result<usize, String> {
     if let Some(known) = parts.iter().position(|p| *p.name == *name) {
         return Ok(known);
     }
     let start = parts.last().map_or(0, |p| p.end() + 1);
-    let fits = start.checked_add(text.len()).is_some_and(|end| u32::try_from(end).is_ok());
-    if parts.len() >= MAX_TEXTS || !fits {
-        return Err(format!("a mapping is made of at most {MAX_TEXTS} texts of 4 GB together"));
+    if parts.len() >= MAX_TEXTS || start.saturating_add(text.len()) > MAX_BYTES {
+        return Err(format!("a mapping is made of at most {MAX_TEXTS} texts of {MAX_BYTES} bytes together"));
     }
     parts.push(Part { name: name.into(), text: text.into(), start });
     Ok(parts.len() - 1)

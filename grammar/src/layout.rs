@@ -93,9 +93,16 @@ impl Sum {
         (arm.pad || key.len() > 1).then(|| (key, arm.label.clone()))
     }
 
-    /// In a sum with one real arm the label does what a role does: `(rows: vocab | pad: _)` and `rows:vocab`.
-    fn role(&self, arm: &Arm) -> Option<String> {
-        (!arm.pad && self.real_arms().count() == 1).then(|| arm.label.clone())
+    /// In a sum with one real arm the label does what a role does: `(rows: vocab | pad: _)` and `rows:vocab`. It is the
+    /// role of the arm's axis where there is one, broadcasts aside, since these say nothing about an element.
+    fn give_role<'a>(&self, arm: &Arm, axes: impl Iterator<Item = &'a mut AxisUse>) {
+        if arm.pad || self.real_arms().count() != 1 {
+            return;
+        }
+        let mut axes = axes.filter(|axis| !axis.broadcast);
+        if let (Some(only), None) = (axes.next(), axes.next()) {
+            only.role.get_or_insert_with(|| arm.label.clone());
+        }
     }
 }
 
@@ -200,6 +207,12 @@ impl Layout {
     #[must_use]
     pub fn box_count(&self) -> usize {
         self.dims.iter().fold(1, |count, dim| count.saturating_mul(dim.box_count()))
+    }
+
+    /// How many axes and labels its boxes have, all together and at most.
+    pub(crate) fn cost(&self) -> usize {
+        let labels: usize = self.sums().iter().map(|sum| sum.arms.len()).sum();
+        self.box_count().saturating_mul(1 + self.axes().len() + labels)
     }
 
     /// The boxes, sizes left open.
@@ -318,9 +331,7 @@ impl Factor {
                         if arm.pad { vec![one(Vec::new(), true)] } else { distribute_product(&arm.factors) };
                     inner.into_iter().map(move |mut part| {
                         part.labels.extend(sum.choice(arm));
-                        if let (Some(label), [axis]) = (sum.role(arm), part.axes.as_mut_slice()) {
-                            axis.role.get_or_insert(label);
-                        }
+                        sum.give_role(arm, part.axes.iter_mut());
                         part
                     })
                 });

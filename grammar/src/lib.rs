@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ast;
+mod budget;
 mod check;
 mod code;
 mod diagnostic;
@@ -21,6 +22,8 @@ mod resolve;
 mod size;
 mod source;
 mod template;
+#[cfg(test)]
+mod tests;
 mod value;
 mod walk;
 
@@ -67,7 +70,7 @@ pub fn check(source: &Source) -> Result<(Mapping, Diagnostics), Diagnostics> {
         return Err(diagnostics);
     }
     let mapping = resolve::resolve(&file, &sides, source, &mut diagnostics);
-    check::check_mapping(&mapping, &mut diagnostics);
+    check::check_fields(&mapping, &mut diagnostics);
     if !diagnostics.has_errors() {
         check::check_not_empty(&mapping, &mut diagnostics);
     }

@@ -1,12 +1,10 @@
 //! Names with holes: `transformer.h.{layer}.ln_1.weight`. Matching, rendering, and whether two can meet.
 
-use std::collections::HashSet;
-
 use crate::mapping::{AxisId, RankId};
 use crate::size::Size;
 
 /// A parameter's name with indices and stars in it; anchored at both ends.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Template {
     /// Whether it starts at the top of the state dict and not at the side's root.
     pub absolute: bool,
@@ -15,7 +13,7 @@ pub struct Template {
 }
 
 /// A part of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// This very text.
     Literal(String),
@@ -30,7 +28,7 @@ pub enum Part {
 }
 
 /// `{scale * axis + offset}`, of at least `width` digits, for the coordinates in `range`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IndexPart {
     /// The axis whose coordinate it shows.
     pub axis: AxisId,
@@ -107,8 +105,7 @@ impl Template {
     /// What the holes hold if the whole of `name` fits.
     #[must_use]
     pub fn matches(&self, name: &str) -> Option<Captures> {
-        let mut captures = Captures::default();
-        match_parts(&self.parts, name, &mut captures).then_some(captures)
+        matching::match_name(&self.parts, name)
     }
 
     /// The name for given coordinates and stars; `None` where one is absent or would be negative.
@@ -133,8 +130,10 @@ impl Template {
 
     /// Whether some name fits both templates. Index ranges are not looked at.
     #[must_use]
-    pub fn meets(&self, other: &Template) -> bool {
-        self.absolute == other.absolute && meet(&tokens(self), &tokens(other))
+    pub(crate) fn meets(&self, other: &Template) -> bool {
+        let mut names = Names::default();
+        names.add(other);
+        names.meeting(self, &mut |_| true).is_some_and(|found| !found.is_empty())
     }
 
     /// How a reader writes it.
@@ -161,7 +160,7 @@ impl IndexPart {
         (value >= 0).then(|| format!("{value:0width$}"))
     }
 
-    fn coordinate(&self, digits: &str) -> Option<u64> {
+    pub(crate) fn coordinate(&self, digits: &str) -> Option<u64> {
         let padded = digits.len() > 1 && digits.starts_with('0');
         if padded && self.width != Some(digits.len()) {
             return None;
@@ -185,118 +184,10 @@ impl IndexPart {
     }
 }
 
-fn match_parts(parts: &[Part], name: &str, captures: &mut Captures) -> bool {
-    let Some((first, rest)) = parts.split_first() else { return name.is_empty() };
-    match first {
-        Part::Literal(text) => {
-            name.strip_prefix(text.as_str()).is_some_and(|n| match_parts(rest, n, captures))
-        }
-        Part::Index(index) => {
-            let digits = name.bytes().take_while(u8::is_ascii_digit).count();
-            let Some(coordinate) = index.coordinate(&name[..digits]) else { return false };
-            if let Some(seen) = captures.index(index.axis) {
-                return seen == coordinate && match_parts(rest, &name[digits..], captures);
-            }
-            captures.indices.push((index.axis, coordinate));
-            let fits = match_parts(rest, &name[digits..], captures);
-            if !fits {
-                captures.indices.pop();
-            }
-            fits
-        }
-        Part::Rank(rank, _) => {
-            let digits = name.bytes().take_while(u8::is_ascii_digit).count();
-            match name[..digits].parse() {
-                Ok(at) => captures.ranks.push((*rank, at)),
-                Err(_) if digits > 0 => return false,
-                Err(_) => {}
-            }
-            let fits = match_parts(rest, &name[digits..], captures);
-            if !fits && digits > 0 {
-                captures.ranks.pop();
-            }
-            fits
-        }
-        Part::Star | Part::DoubleStar => {
-            let reach = match first {
-                Part::Star => name.find('.').unwrap_or(name.len()),
-                _ => name.len(),
-            };
-            let ends = name.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|end| *end <= reach);
-            for end in ends {
-                let place = captures.stars.len();
-                if match_parts(rest, &name[end..], captures) {
-                    // Later stars are there already.
-                    captures.stars.insert(place, name[..end].to_owned());
-                    return true;
-                }
-            }
-            false
-        }
-    }
-}
+mod matching;
+mod meeting;
 
-// ------------------------------------------------------------------ overlap
-
-#[derive(Clone, Copy)]
-enum Token {
-    Char(char),
-    Digits,
-    Segment,
-    Any,
-}
-
-fn tokens(template: &Template) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    for part in &template.parts {
-        match part {
-            Part::Literal(text) => tokens.extend(text.chars().map(Token::Char)),
-            Part::Index(_) | Part::Rank(..) => tokens.push(Token::Digits),
-            Part::Star => tokens.push(Token::Segment),
-            Part::DoubleStar => tokens.push(Token::Any),
-        }
-    }
-    tokens
-}
-
-/// Whether one character can be read by both tokens.
-fn share(a: Token, b: Token) -> bool {
-    match (a, b) {
-        (Token::Char(x), Token::Char(y)) => x == y,
-        (Token::Char(c), Token::Digits) | (Token::Digits, Token::Char(c)) => c.is_ascii_digit(),
-        (Token::Char(c), Token::Segment) | (Token::Segment, Token::Char(c)) => c != '.',
-        _ => true,
-    }
-}
-
-/// Both templates read as automata; every token but `Char` repeats. Walks the pairs of states that some
-/// common text reaches.
-fn meet(a: &[Token], b: &[Token]) -> bool {
-    let mut seen = HashSet::new();
-    let mut open = vec![(0usize, 0usize)];
-    while let Some((i, j)) = open.pop() {
-        if !seen.insert((i, j)) {
-            continue;
-        }
-        let (Some(&x), Some(&y)) = (a.get(i), b.get(j)) else {
-            if i == a.len() && j == b.len() {
-                return true;
-            }
-            continue;
-        };
-        if !share(x, y) {
-            continue;
-        }
-        open.push((i + 1, j + 1));
-        if !matches!(x, Token::Char(_)) {
-            open.push((i, j + 1));
-        }
-        if !matches!(y, Token::Char(_)) {
-            open.push((i + 1, j));
-        }
-    }
-    false
-}
+pub(crate) use meeting::Names;
 
 #[cfg(test)]
 mod tests {
@@ -366,5 +257,20 @@ mod tests {
         assert!(!meets("a.*", "a.b.c"));
         assert!(!meets("h.{0}.w", "h.{0}.b"));
         assert!(!meets("h.{0}", "h."));
+        assert!(meets("**a**b", "**b**ab"));
+        assert!(!meets("*.a", "**.b"));
+    }
+
+    #[test]
+    fn many_stars_are_matched_in_a_moment_and_the_first_take_least() {
+        let t = template(&format!("{}end", "**a".repeat(12)));
+        assert_eq!(t.matches(&"a".repeat(200)), None);
+        let name = format!("{}end", "ba".repeat(13));
+        let stars = t.matches(&name).unwrap().stars;
+        assert_eq!(stars[..11], ["b"; 11]);
+        assert_eq!(stars[11], "bab");
+        assert_eq!(template("**.*.w").matches("a.b.c.w").unwrap().stars, ["a.b", "c"]);
+        assert_eq!(template("x*y").matches("xäy").unwrap().stars, ["ä"]);
+        assert_eq!(template("*.{0}.w").matches("a.7.w").unwrap().indices, [(AxisId(0), 7)]);
     }
 }

@@ -1,6 +1,7 @@
 //! `transship check`.
 
 use transship::grammar::{Diagnostics, Mapping, Style, check, check_library, render};
+use transship_codegen::not_derivable;
 
 use crate::args::{Check, DiagnosticFormat};
 use crate::load::mapping_or_file;
@@ -23,9 +24,13 @@ pub(crate) fn run(args: &Check, streams: &mut Streams<'_>) -> Result<(), Failure
             }
             continue;
         }
-        let result = check(&source);
-        let diagnostics = match &result {
-            Ok((_, warnings)) => warnings,
+        let mut result = check(&source);
+        let diagnostics = match &mut result {
+            Ok((mapping, warnings)) => {
+                not_derivable(mapping).list().iter().for_each(|warning| warnings.push(warning.clone()));
+                warnings.sort();
+                warnings
+            }
             Err(errors) => errors,
         };
         show(diagnostics, style, streams)?;
@@ -62,5 +67,9 @@ fn summary(name: &str, mapping: &Mapping) -> String {
         1 => "1 goes one way only".to_owned(),
         n => format!("{n} go one way only"),
     };
-    format!("{name}: {left} <=> {right}, {} rules, {ways}", mapping.rules.len())
+    let rules = match mapping.rules.len() {
+        1 => "1 rule".to_owned(),
+        n => format!("{n} rules"),
+    };
+    format!("{name}: {left} <=> {right}, {rules}, {ways}")
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use similar::TextDiff;
 use transship::grammar::format;
 
 use crate::args::Fmt;
@@ -12,19 +13,26 @@ pub(crate) fn run(args: &Fmt, streams: &mut Streams<'_>) -> Result<(), Failure> 
     let mut unformatted = Vec::new();
     for file in &args.files {
         let name = file.display().to_string();
-        if !file.is_file() {
+        let piped = name == "-";
+        if !piped && !file.is_file() {
             return Err(Failure::new(format_args!("there is no mapping file {name}")));
         }
         let source = file_source(&name)?;
         let formatted = format(&source).map_err(|d| failed(&d, streams))?;
-        if formatted == source.text() {
-            continue;
+        let shown = if piped { "<stdin>" } else { &name };
+        if args.diff {
+            let diff = TextDiff::from_lines(source.text(), formatted.as_str());
+            write!(streams.out, "{}", diff.unified_diff().header(shown, shown))?;
         }
-        if args.check {
-            unformatted.push(name);
-        } else {
-            replace(file, &formatted)?;
-            writeln!(streams.out, "formatted {name}")?;
+        match formatted == source.text() {
+            false if args.check => unformatted.push(shown.to_owned()),
+            _ if args.check || args.diff => {}
+            _ if piped => streams.out.write_all(formatted.as_bytes())?,
+            true => {}
+            false => {
+                replace(file, &formatted)?;
+                writeln!(streams.out, "formatted {name}")?;
+            }
         }
     }
     if unformatted.is_empty() {

@@ -3,7 +3,7 @@
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::layout::{AxisUse, Factor, Layout};
-use crate::mapping::{AxisId, Entry, Guard, Mapping, RankId, Rule, Stored};
+use crate::mapping::{Axis, AxisId, Entry, Guard, Mapping, RankId, Rule, Stored};
 use crate::source::Span;
 use crate::template::Template;
 use crate::value::ExprKind;
@@ -185,7 +185,8 @@ fn check_labels(entry: &Entry, stored: &Stored, layout: &Layout) -> Option<Diagn
             "one parameter would hold all of them",
         )
         .with(stored.span, format!("this is the part `{label}` alone"))
-        .help("remove the parts from the layout, or do not label the name"),
+        .help("remove the parts from the layout, or do not label the name")
+        .help("labels in a name are for parts that are stored alike; others stand in braces, each with its layout: `{ q: q_proj […]  k: k_proj […] }`"),
     )
 }
 
@@ -204,6 +205,36 @@ fn check_guard(mapping: &Mapping, guard: &Guard, name: &Template, span: Span) ->
         let (axis, place) = missing?;
         Some(index_not_in_name(place, span, &mapping.axis(axis).name, "this choice"))
     })
+}
+
+/// An index and its count may have one name, of which a choice takes the count: the same for all coordinates.
+pub(super) fn check_choices(mapping: &Mapping, diagnostics: &mut Diagnostics) {
+    for rule in &mapping.rules {
+        for stored in rule.sides.iter().flatten().flat_map(|entry| &entry.stored) {
+            let guards = stored.layouts.iter().map(|(guard, _)| guard).chain([&rule.guard]);
+            for (choice, _) in guards.flat_map(|guard| &guard.0) {
+                mapping.choices[choice.index()].on.visit(&mut |e| {
+                    let ExprKind::Field(field) = e.kind else { return };
+                    let name = &mapping.field(field).name;
+                    let counts = |axis: &Axis| axis.field == Some(field) && axis.name == *name;
+                    if stored.name.indices().any(|i| counts(mapping.axis(i.axis))) {
+                        diagnostics.push(index_read_as_value(name, e.span, stored.span));
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn index_read_as_value(name: &str, asked: Span, parameter: Span) -> Diagnostic {
+    Diagnostic::warning(
+        Code::IndexReadAsValue,
+        asked,
+        format!("`{name}` is a config value here, and not the index `{{{name}}}`"),
+        "how many there are, for each of them alike",
+    )
+    .with(parameter, format!("a name with `{{{name}}}`"))
+    .help(format!("call the config value `{name}s`; then `{name}` alone is the index"))
 }
 
 fn index_not_in_name(place: Span, parameter: Span, index: &str, what: &str) -> Diagnostic {

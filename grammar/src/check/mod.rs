@@ -6,18 +6,21 @@ mod names;
 mod pairs;
 mod renames;
 
+use std::collections::HashSet;
+
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::mapping::{FieldId, Mapping};
-use crate::size::Symbol;
+use crate::mapping::{FieldId, Mapping, Type};
+use crate::size::{Size, Symbol};
 use crate::source::Span;
+use crate::value::{ExprKind, Value};
 
-/// Checks all that needs no file. Findings go to `diagnostics`.
-pub(crate) fn check_mapping(mapping: &Mapping, diagnostics: &mut Diagnostics) {
+/// Checks all of the rules that needs no file. Findings go to `diagnostics`.
+pub(crate) fn check_rules(mapping: &Mapping, diagnostics: &mut Diagnostics) {
     pairs::check_pairs(mapping, diagnostics);
     homes::check_made_up(mapping, diagnostics);
+    homes::check_choices(mapping, diagnostics);
     names::check_names(mapping, diagnostics);
-    check_fields(mapping, diagnostics);
 }
 
 /// A mapping that moves nothing is a mistake; only sensible where nothing else was reported.
@@ -32,22 +35,39 @@ pub(crate) fn check_not_empty(mapping: &Mapping, diagnostics: &mut Diagnostics) 
     }
 }
 
-/// A config value that nothing gives can only come from the user.
-fn check_fields(mapping: &Mapping, diagnostics: &mut Diagnostics) {
+/// A config value that nothing gives can only come from the user. Where something is wrong, what gives it may have been
+/// left out for that.
+pub(crate) fn check_fields(mapping: &Mapping, diagnostics: &mut Diagnostics) {
+    if diagnostics.has_errors() {
+        return;
+    }
+    let sizes = mapping.axes.iter().map(|axis| &axis.size);
+    let sizes = sizes.chain(mapping.config.equations.iter().flat_map(|equation| &equation.sides));
+    let mut sized: HashSet<FieldId> = mapping.axes.iter().filter_map(|axis| axis.field).collect();
+    sized.extend(sizes.flat_map(Size::symbols).filter_map(|symbol| match symbol {
+        Symbol::Field(field) => Some(field),
+        Symbol::At(..) => None,
+    }));
     for (i, field) in mapping.config.fields.iter().enumerate() {
-        let id = FieldId::from_index(i);
         let given = field.places.iter().any(|p| !p.is_empty())
             || field.computed.is_some()
             || field.default.is_some()
-            || mapping
-                .axes
-                .iter()
-                .any(|a| a.field == Some(id) || a.size.symbols().contains(&Symbol::Field(id)))
-            || mapping
-                .config
-                .equations
-                .iter()
-                .any(|e| e.sides.iter().any(|s| s.symbols().contains(&Symbol::Field(id))));
+            || sized.contains(&FieldId::from_index(i));
+        let typed = matches!(
+            field.default.as_ref().map(|default| &default.kind),
+            Some(ExprKind::Literal(Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_)))
+        );
+        if field.ty == Type::Any && given && !typed && !sized.contains(&FieldId::from_index(i)) {
+            diagnostics.push(
+                Diagnostic::warning(
+                    Code::UntypedValue,
+                    field.span,
+                    format!("nothing says of which type `{}` is", field.name),
+                    "any value is taken, and generated code knows none of it",
+                )
+                .help(format!("give it one: `{}: int`, `float`, `bool`, `string` or `list`", field.name)),
+            );
+        }
         if !given {
             diagnostics.push(
                 Diagnostic::warning(

@@ -1,11 +1,12 @@
 //! Whether each name belongs to one rule.
 
+use crate::budget::Budget;
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::mapping::{Guard, Mapping, SideId};
 use crate::size::Size;
 use crate::source::Span;
-use crate::template::{IndexPart, Part, Template};
+use crate::template::{IndexPart, Names, Part, Template};
 
 /// What a name is claimed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,14 +29,37 @@ struct Claim<'m> {
     kind: Use,
 }
 
+/// Steps over names for each piece that a mapping may unfold to.
+const STEPS_PER_PIECE: usize = 16;
+
+/// Names with stars can each meet all others, so the steps taken are counted.
 pub(super) fn check_names(mapping: &Mapping, diagnostics: &mut Diagnostics) {
+    let mut left = Budget::of(&mapping.source).whole.saturating_mul(STEPS_PER_PIECE);
     for side in SideId::BOTH {
         let claims = claims(mapping, side);
-        for (i, a) in claims.iter().enumerate() {
-            let clash = claims[..i].iter().find(|b| clashes(mapping, a, b));
-            if let Some(b) = clash {
+        let mut names = Names::default();
+        for a in &claims {
+            let mut step = |steps: usize| {
+                left = left.saturating_sub(steps);
+                left > 0
+            };
+            let Some(meeting) = names.meeting(a.name, &mut step) else {
+                diagnostics.push(
+                    Diagnostic::error(
+                        Code::UnfoldsTooFar,
+                        a.span,
+                        "the names of this mapping are too many and too alike to be told apart",
+                        "more than can be compared up to here",
+                    )
+                    .help("write fewer stars; a name with `**` is compared with every other"),
+                );
+                return;
+            };
+            if let Some(b) = meeting.into_iter().map(|other| &claims[other]).find(|b| clashes(mapping, a, b))
+            {
                 diagnostics.push(overlap(mapping, side, a, b));
             }
+            names.add(a.name);
         }
     }
 }
@@ -60,6 +84,7 @@ fn claims(mapping: &Mapping, side: SideId) -> Vec<Claim<'_>> {
     all
 }
 
+/// Whether two claims, whose names can be the same but for their ranges, cannot stand beside one another.
 fn clashes(mapping: &Mapping, a: &Claim<'_>, b: &Claim<'_>) -> bool {
     let by_kind = match (a.kind, b.kind) {
         (Use::Drop, Use::Drop) => false,
@@ -72,7 +97,7 @@ fn clashes(mapping: &Mapping, a: &Claim<'_>, b: &Claim<'_>) -> bool {
         (Use::Rule { writes, .. }, Use::Rule { writes: w, .. }) => writes && w,
         _ => true,
     };
-    by_kind && !exclusive(mapping, a, b) && a.name.meets(b.name) && !apart(a.name, b.name)
+    by_kind && !exclusive(mapping, a, b) && !apart(a.name, b.name)
 }
 
 /// Whether two claims stand in different branches of one choice. A choice that asks an index decides between two

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::budget::Budget;
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::layout::{AxisUse, Labels, Layout};
 use crate::mapping::{AxisId, Entry, Guard, Mapping, Rule, SideId, Stored};
+use crate::resolve::too_much;
 use crate::size::{Size, Symbol};
 use crate::source::Span;
 
@@ -17,6 +19,7 @@ struct Piece {
 }
 
 pub(super) fn check_pairs(mapping: &Mapping, diagnostics: &mut Diagnostics) {
+    let mut budget = Budget::of(&mapping.source);
     for rule in &mapping.rules {
         let found = super::homes::check_rule(mapping, rule).or_else(|| {
             let bare = |s: &Stored| s.layouts.is_empty();
@@ -27,10 +30,13 @@ pub(super) fn check_pairs(mapping: &Mapping, diagnostics: &mut Diagnostics) {
             if all.any(bare) {
                 return Some(layout_on_one_side(rule));
             }
-            check_layouts(mapping, rule)
+            check_layouts(mapping, rule, &mut budget)
         });
-        if let Some(diagnostic) = found {
-            diagnostics.push(diagnostic);
+        let Some(diagnostic) = found else { continue };
+        let spent = diagnostic.code == Code::UnfoldsTooFar;
+        diagnostics.push(diagnostic);
+        if spent {
+            return;
         }
     }
 }
@@ -50,13 +56,19 @@ fn layout_on_one_side(rule: &Rule) -> Diagnostic {
 }
 
 /// Every era of one side against the first era of the other, in every combination of branches.
-fn check_layouts(mapping: &Mapping, rule: &Rule) -> Option<Diagnostic> {
+fn check_layouts(mapping: &Mapping, rule: &Rule, budget: &mut Budget) -> Option<Diagnostic> {
     let eras = |side: &[Entry]| side.iter().map(|e| e.stored.len()).max().unwrap_or(1);
     let [left, right] = &rule.sides;
     let pairs = (0..eras(left)).map(|i| (i, 0)).chain((1..eras(right)).map(|j| (0, j)));
     for (i, j) in pairs {
-        for (guard, lefts) in pieces(left, i, &rule.guard) {
-            for (_, rights) in pieces(right, j, &guard) {
+        let Some(lefts) = pieces(left, i, &rule.guard, budget) else {
+            return Some(too_much(budget.whole, rule.span));
+        };
+        for (guard, lefts) in lefts {
+            let Some(rights) = pieces(right, j, &guard, budget) else {
+                return Some(too_much(budget.whole, rule.span));
+            };
+            for (_, rights) in rights {
                 if let Some(diagnostic) = compare(mapping, rule, &lefts, &rights) {
                     return Some(diagnostic);
                 }
@@ -72,12 +84,22 @@ fn shown_at(stored: &Stored, layout: &Layout) -> Span {
     if inside { layout.span } else { stored.span }
 }
 
-/// The boxes of one side in one era, under each guard that can hold together with `outer`.
-fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)> {
+/// The boxes of one side in one era, under each guard that can hold together with `outer`; `None` where these are more
+/// than the budget has.
+fn pieces(
+    side: &[Entry],
+    era: usize,
+    outer: &Guard,
+    budget: &mut Budget,
+) -> Option<Vec<(Guard, Vec<Piece>)>> {
     type Chosen<'m> = (&'m Entry, &'m Stored, &'m Layout);
     let mut all: Vec<(Guard, Vec<Chosen<'_>>)> = vec![(outer.clone(), Vec::new())];
     for entry in side {
         let Some(stored) = entry.stored.get(era).or(entry.stored.first()) else { continue };
+        let cost: usize = stored.layouts.iter().map(|(_, layout)| layout.cost()).sum();
+        if !budget.charge(all.len().saturating_mul(cost)) {
+            return None;
+        }
         all = all
             .iter()
             .flat_map(|(guard, chosen)| {
@@ -113,7 +135,7 @@ fn pieces(side: &[Entry], era: usize, outer: &Guard) -> Vec<(Guard, Vec<Piece>)>
             })
             .collect()
     };
-    all.into_iter().map(|(guard, chosen)| (guard, chosen.iter().flat_map(boxes).collect())).collect()
+    Some(all.into_iter().map(|(guard, chosen)| (guard, chosen.iter().flat_map(boxes).collect())).collect())
 }
 
 fn compare(mapping: &Mapping, rule: &Rule, lefts: &[Piece], rights: &[Piece]) -> Option<Diagnostic> {

@@ -175,7 +175,8 @@ impl Printer<'_> {
     }
 
     fn drop_parts(self, drop: &Drop) -> (String, Doc) {
-        let name = format!("{}{}", on_side(drop.side.as_ref()), self.name(&drop.name));
+        let names: Vec<String> = drop.names.iter().map(|name| self.name(name)).collect();
+        let name = format!("{}{}", on_side(drop.side.as_ref()), names.join(", "));
         let reason = drop.reason.as_ref();
         (name, reason.map_or_else(nothing, |text| Doc::text(format!("because {}", quoted(&text.text)))))
     }

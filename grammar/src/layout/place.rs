@@ -320,8 +320,6 @@ fn piece_of(axis: &AxisUse, from: u64, to: u64, start: u64) -> Piece {
 
 fn in_arm(mut piece: Piece, sum: &Sum, arm: &Arm) -> Piece {
     piece.labels.extend(sum.choice(arm));
-    if let (Some(label), [only]) = (sum.role(arm), piece.axes.as_mut_slice()) {
-        only.axis.role.get_or_insert(label);
-    }
+    sum.give_role(arm, piece.axes.iter_mut().map(|axis| &mut axis.axis));
     piece
 }

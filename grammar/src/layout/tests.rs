@@ -166,7 +166,14 @@ fn naive_decode(factor: &Factor, sizes: &TestSizes, dim: usize, at: u64, element
                 }
                 let before = element.coordinates.len();
                 naive_decode_product(&arm.factors, sizes, dim, at, element);
-                if let ([one], [(_, role, _)]) = (real.as_slice(), &mut element.coordinates[before..]) {
+                let inside = Layout { dims: arm.factors.clone(), span: Span::default() };
+                let copied: Vec<AxisId> =
+                    inside.axes().into_iter().filter(|a| a.broadcast).map(|a| a.axis).collect();
+                let mut own: Vec<_> = element.coordinates[before..]
+                    .iter_mut()
+                    .filter(|(axis, ..)| !copied.contains(axis))
+                    .collect();
+                if let ([one], [(_, role, _)]) = (real.as_slice(), own.as_mut_slice()) {
                     role.get_or_insert_with(|| one.label.clone());
                 }
                 return;

@@ -1,91 +1,20 @@
 //! Syntax errors in the reader's terms.
 
 use pest::error::{ErrorVariant, InputLocation};
-use pest::iterators::Pairs;
 
-use super::{Rule, hint};
+use super::limit::brackets;
+use super::{Rule, form, hint};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 
-/// Brackets deeper than any mapping nests are refused before the recursive parser sees them.
-pub(super) fn check_nesting(text: &str, limit: usize) -> Result<(), Box<Diagnostic>> {
-    let mut depth = 0usize;
-    for (at, byte) in brackets(text) {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            _ => depth = depth.saturating_sub(1),
-        }
-        if depth > limit {
-            let place = Span::new(at, at + 1);
-            let message = format!("brackets nest more than {limit} deep");
-            return Err(Box::new(Diagnostic::error(Code::Syntax, place, message, "the innermost one")));
-        }
-    }
-    Ok(())
-}
-
-/// `else if` after `else if`, each inside the one before for the recursive parser.
-pub(super) fn check_alternatives(text: &str, limit: usize) -> Result<(), Box<Diagnostic>> {
-    let mut chains = vec![0usize];
-    for (at, byte) in brackets(text) {
-        match byte {
-            b'(' | b'[' | b'{' => chains.push(0),
-            _ => {
-                if chains.len() > 1 {
-                    chains.pop();
-                }
-                let Some(chain) = chains.last_mut() else { continue };
-                *chain = if begins_with_else(&text[at + 1..]) { *chain + 1 } else { 0 };
-                if *chain > limit {
-                    let place = Span::new(at, at + 1);
-                    let message = format!("more than {limit} alternatives follow one another");
-                    let label = "one too many after this";
-                    return Err(Box::new(
-                        Diagnostic::error(Code::Syntax, place, message, label).help("write a `match`"),
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn begins_with_else(text: &str) -> bool {
-    let mut text = text.trim_start();
-    while text.starts_with("//") {
-        text = text.find('\n').map_or("", |end| text[end..].trim_start());
-    }
-    text.starts_with("else")
-}
-
-/// Expressions of more terms than any mapping needs.
-pub(super) fn check_terms(pairs: Pairs<'_, Rule>, limit: usize) -> Result<(), Box<Diagnostic>> {
-    for pair in pairs.flatten() {
-        let chain = matches!(
-            pair.as_rule(),
-            Rule::or_expr
-                | Rule::and_expr
-                | Rule::sum
-                | Rule::product
-                | Rule::m_expr
-                | Rule::m_product
-                | Rule::m_postfix
-        );
-        // Operators stand between terms.
-        if chain && pair.clone().into_inner().count() > 2 * limit - 1 {
-            let at = pair.as_span();
-            let message = format!("this expression has more than {limit} terms");
-            let place = Span::new(at.start(), at.start() + 1);
-            return Err(Box::new(
-                Diagnostic::error(Code::Syntax, place, message, "begins here").help("name parts of it first"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn syntax_error(text: &str, begin: usize, error: &pest::error::Error<Rule>) -> Diagnostic {
+/// A syntax error in a text that begins at `begin` of its source; its places count from the text's own beginning.
+pub(super) fn syntax_error(
+    text: &str,
+    rule: Rule,
+    begin: usize,
+    error: &pest::error::Error<Rule>,
+) -> Diagnostic {
     let at = match error.location {
         InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
     };
@@ -96,7 +25,7 @@ pub(super) fn syntax_error(text: &str, begin: usize, error: &pest::error::Error<
     if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with("//")) {
         return Diagnostic::error(
             Code::Syntax,
-            Span::new(begin, begin),
+            Span::default(),
             "the mapping is empty",
             "nothing is written here",
         )
@@ -106,8 +35,11 @@ pub(super) fn syntax_error(text: &str, begin: usize, error: &pest::error::Error<
             "begin with `library NAME`"
         });
     }
-    if let Some(diagnostic) = hint::word_before(text, at, rules).or_else(|| hint::incomplete_header(text, at))
-    {
+    let header = || if rule == Rule::file { hint::incomplete_header(text, at) } else { None };
+    if let Some(diagnostic) = form::known_form(text, at, rules) {
+        return diagnostic;
+    }
+    if let Some(diagnostic) = hint::word_before(text, at, rules).or_else(header) {
         return diagnostic;
     }
     let at = whole_sign(text, at);
@@ -267,36 +199,4 @@ fn unclosed_bracket(text: &str) -> Option<usize> {
         }
     }
     open.pop().map(|(at, _)| at)
-}
-
-/// The brackets and where they are, those in strings and comments aside. A string that is not closed ends with its
-/// line.
-fn brackets(text: &str) -> impl Iterator<Item = (usize, u8)> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while at < bytes.len() {
-            let here = at;
-            match bytes[at] {
-                b'/' if bytes.get(at + 1) == Some(&b'/') => {
-                    while at < bytes.len() && bytes[at] != b'\n' {
-                        at += 1;
-                    }
-                }
-                b'"' => {
-                    at += 1;
-                    while at < bytes.len() && bytes[at] != b'"' && bytes[at] != b'\n' {
-                        at += if bytes[at] == b'\\' { 2 } else { 1 };
-                    }
-                    at += 1;
-                }
-                bracket @ (b'(' | b')' | b'[' | b']' | b'{' | b'}') => {
-                    at += 1;
-                    return Some((here, bracket));
-                }
-                _ => at += 1,
-            }
-        }
-        None
-    })
 }

@@ -205,9 +205,16 @@ fn parse_rule_match(node: Node<'_>) -> RuleMatch {
 
 pub(super) fn parse_drop(node: Node<'_>) -> Drop {
     let at = span(&node);
-    let (side, mut parts) = split_side(node);
-    let name = parse_name(expect(parts.next()));
-    Drop { side, name, reason: parts.next().map(string), span: at }
+    let (side, parts) = split_side(node);
+    let mut names = Vec::new();
+    let mut reason = None;
+    for part in parts {
+        match part.as_rule() {
+            Syntax::name => names.push(parse_name(part)),
+            _ => reason = Some(string(part)),
+        }
+    }
+    Drop { side, names, reason, span: at }
 }
 
 fn parse_emit(node: Node<'_>) -> Emit {

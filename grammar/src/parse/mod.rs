@@ -2,19 +2,22 @@
 
 mod config;
 mod error;
+mod form;
 mod hint;
 mod items;
 mod layout;
+mod limit;
 mod model;
 mod name;
 mod recover;
 
+pub(crate) use limit::MAX_TEXT;
 pub(crate) use recover::parse_recovering;
 
 use pest::Parser;
 use pest::iterators::Pair;
 
-use crate::ast::{File, Ident};
+use crate::ast::{File, Ident, Item};
 use crate::diagnostic::Diagnostic;
 use crate::source::{Part, Span};
 
@@ -22,35 +25,37 @@ use crate::source::{Part, Span};
 #[grammar = "mapping.pest"]
 struct MappingParser;
 
-type Node<'a> = Pair<'a, Rule>;
+/// A node of pest's tree, with the place in the source at which the text that was parsed begins.
+#[derive(Clone)]
+struct Node<'a> {
+    pair: Pair<'a, Rule>,
+    begin: usize,
+}
 
-/// Nesting that no mapping needs; beyond it the parser's own recursion would be at risk.
-const MAX_NESTING: usize = 64;
+impl<'a> Node<'a> {
+    fn as_rule(&self) -> Rule {
+        self.pair.as_rule()
+    }
 
-/// Terms of one expression, or alternatives of one `else if`, that no mapping needs; later passes go into each of them
-/// from the one before.
-const MAX_TERMS: usize = 256;
+    fn as_str(&self) -> &'a str {
+        self.pair.as_str()
+    }
+
+    fn into_inner(self) -> impl Iterator<Item = Node<'a>> {
+        let begin = self.begin;
+        self.pair.into_inner().map(move |pair| Node { pair, begin })
+    }
+}
 
 /// Parses a whole mapping's or library's text; spans count from where it begins in its source.
 pub(crate) fn parse_part(part: &Part) -> Result<File, Box<Diagnostic>> {
-    parse_text(&padded(part), part.start)
+    limit::check_length(part)?;
+    parse_file(&part.text, part.start)
 }
 
-/// The text after as much white space as there is text before it in its source, so that places are right.
-fn padded(part: &Part) -> String {
-    let mut text = " ".repeat(part.start);
-    text.push_str(&part.text);
-    text
-}
-
-/// Parses a text whose first `begin` bytes are blank.
-fn parse_text(text: &str, begin: usize) -> Result<File, Box<Diagnostic>> {
-    error::check_nesting(text, MAX_NESTING)?;
-    error::check_alternatives(text, MAX_TERMS)?;
-    let mut pairs =
-        MappingParser::parse(Rule::file, text).map_err(|e| Box::new(error::syntax_error(text, begin, &e)))?;
-    error::check_terms(pairs.clone(), MAX_TERMS)?;
-    let mut children = pairs.next().into_iter().flat_map(Pair::into_inner);
+/// Parses a text that begins with a header; spans count from `begin`.
+fn parse_file(text: &str, begin: usize) -> Result<File, Box<Diagnostic>> {
+    let mut children = parse_rule(Rule::file, text, begin)?;
     let header = expect(children.next());
     let mut words = header.into_inner().filter(|p| p.as_rule() == Rule::ident).map(|p| ident(&p));
     let name = expect(words.next());
@@ -59,9 +64,35 @@ fn parse_text(text: &str, begin: usize) -> Result<File, Box<Diagnostic>> {
     Ok(File { name, sides, items })
 }
 
+/// Parses a text of items alone.
+fn parse_items(text: &str, begin: usize) -> Result<Vec<Item>, Box<Diagnostic>> {
+    let children = parse_rule(Rule::items, text, begin)?;
+    Ok(children.filter(|p| p.as_rule() != Rule::EOI).map(items::parse_item).collect())
+}
+
+/// What a rule for a whole text holds.
+fn parse_rule(
+    rule: Rule,
+    text: &str,
+    begin: usize,
+) -> Result<impl Iterator<Item = Node<'_>>, Box<Diagnostic>> {
+    let parsed = limit::check_text(text).and_then(|()| {
+        let pairs = MappingParser::parse(rule, text)
+            .map_err(|e| Box::new(error::syntax_error(text, rule, begin, &e)))?;
+        limit::check_tree(text, pairs.clone())?;
+        Ok(pairs)
+    });
+    let mut pairs = parsed.map_err(|mut error| {
+        error.shift(begin);
+        error
+    })?;
+    Ok(pairs.next().into_iter().flat_map(move |pair| Node { pair, begin }.into_inner()))
+}
+
 fn span(node: &Node<'_>) -> Span {
-    let at = node.as_span();
-    Span::new(at.start(), at.start() + without_trailing_space(at.as_str()).len())
+    let at = node.pair.as_span();
+    let start = node.begin + at.start();
+    Span::new(start, start + without_trailing_space(at.as_str()).len())
 }
 
 /// Without the white space and comments at the end, which pest's spans of rules with optional last parts include.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::error::KEYWORDS;
-use super::{padded, parse_text};
+use super::limit::MAX_TEXT;
+use super::{parse_file, parse_items, parse_part};
 use crate::ast::File;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::source::Part;
@@ -18,50 +19,39 @@ const DECLARATIONS: [&str; 10] =
 /// Parses a file and finds the syntax errors of each item. The tree is that of the items without one, and is
 /// absent where a declaration has one.
 pub(crate) fn parse_recovering(part: &Part) -> (Option<File>, Vec<Diagnostic>) {
-    let text = &*padded(part);
-    let whole = match parse_text(text, part.start) {
+    let whole = match parse_part(part) {
         Ok(file) => return (Some(file), Vec::new()),
         Err(error) => *error,
     };
-    let items = items(text);
-    let parse = |keep: &dyn Fn(usize) -> bool| {
-        let kept = items.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, item)| item.clone());
-        parse_text(&only(text, kept), part.start)
-    };
-    // Everything after the first line depends on it.
-    if parse(&|i| i == 0).is_err() {
+    if part.text.len() > MAX_TEXT {
         return (None, vec![whole]);
     }
-    let mut broken = Vec::new();
-    let mut errors = Vec::new();
-    for item in 1..items.len() {
-        if let Err(error) = parse(&|i| i == 0 || i == item) {
-            broken.push(item);
-            errors.push(*error);
+    let text = &*part.text;
+    let mut items = items(text).into_iter();
+    // Everything after the first line depends on it.
+    let header = items.next().map(|first| parse_file(&text[first.clone()], part.start + first.start));
+    let Some(Ok(mut file)) = header else { return (None, vec![whole]) };
+    let mut errors: Vec<Diagnostic> = Vec::new();
+    let mut judged = true;
+    for item in items {
+        match parse_items(&text[item.clone()], part.start + item.start) {
+            Ok(more) => file.items.extend(more),
+            Err(error) => {
+                if errors.len() == MAX_ERRORS {
+                    let note = format!("these are the first {MAX_ERRORS} syntax errors; there are more");
+                    errors.last_mut().into_iter().for_each(|last| last.notes.push(note.clone()));
+                    return (None, errors);
+                }
+                judged &= !is_declaration(&text[item]);
+                errors.push(*error);
+            }
         }
     }
     // No item is wrong alone, so they were not told apart rightly.
     if errors.is_empty() {
         return (None, vec![whole]);
     }
-    errors.truncate(MAX_ERRORS);
-    let judged = broken.iter().all(|i| !is_declaration(&text[items[*i].clone()]));
-    let file = if judged { parse(&|i| !broken.contains(&i)).ok() } else { None };
-    (file, errors)
-}
-
-/// The text with all but these parts blank, so that every byte keeps its place.
-fn only(text: &str, kept: impl Iterator<Item = Range<usize>>) -> String {
-    let blank = |range: Range<usize>| {
-        text[range].bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }).collect::<String>()
-    };
-    let mut result = String::with_capacity(text.len());
-    for part in kept {
-        result.push_str(&blank(result.len()..part.start));
-        result.push_str(&text[part]);
-    }
-    result.push_str(&blank(result.len()..text.len()));
-    result
+    (judged.then_some(file), errors)
 }
 
 /// The items of a file, from the line that each begins on to the next one's. An item begins at the margin;

@@ -1,10 +1,12 @@
 //! `config` blocks. After this every config value, index and equation is known.
 
+use std::collections::HashMap;
+
 use super::{Resolver, Space};
 use crate::ast::{self, Arrow, BinaryOp, ConfigLine, ConfigLineKind, FieldSource, Ident, Item};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::mapping::{Axis, Equation, Field, Note, Require, SideId, Type, Write};
+use crate::mapping::{Axis, Equation, Field, FieldId, Note, Require, SideId, Type, Write};
 use crate::size::{Size, Symbol};
 use crate::source::Span;
 use crate::value::{Expr, ExprKind};
@@ -37,7 +39,7 @@ impl<'a> Resolver<'a> {
         for line in lines {
             let ConfigLineKind::Field(field) = &line.kind else { continue };
             if equation(field).is_some() {
-                if self.mapping.field_named(&field.name.text).is_none() {
+                if self.field_named(&field.name.text).is_none() {
                     self.declare_field(&field.name);
                 }
             } else if self.declared.contains_key(&(Space::Config, field.name.text.clone())) {
@@ -51,7 +53,7 @@ impl<'a> Resolver<'a> {
         for line in lines {
             let ConfigLineKind::Field(field) = &line.kind else { continue };
             for word in equation(field).map(words).unwrap_or_default() {
-                if self.mapping.field_named(&word.text).is_none() {
+                if self.field_named(&word.text).is_none() {
                     self.declare_field(&word);
                 }
             }
@@ -59,6 +61,8 @@ impl<'a> Resolver<'a> {
     }
 
     fn declare_field(&mut self, name: &Ident) {
+        let id = FieldId::from_index(self.mapping.config.fields.len());
+        self.fields_by_name.entry(name.text.clone()).or_insert(id);
         self.mapping.config.fields.push(Field {
             name: name.text.clone(),
             ty: Type::Any,
@@ -71,7 +75,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn resolve_index(&mut self, name: &Ident, from: &ast::Expr, to: &ast::Expr) {
-        if self.mapping.field_named(&name.text).is_some() {
+        if self.field_named(&name.text).is_some() {
             self.declared.entry((Space::Config, name.text.clone())).or_insert(name.span);
         }
         self.declare_name(Space::Config, name);
@@ -182,6 +186,7 @@ impl<'a> Resolver<'a> {
         match &field.source {
             Some(FieldSource::Places(list)) => {
                 list.iter().for_each(|p| self.check_place(p, SideId::Left));
+                self.check_no_equation_is_meant(field, list);
                 places[0] = list.iter().map(|p| p.text.clone()).collect();
             }
             Some(FieldSource::Expr(expr)) => computed = self.resolve_expr(expr, Some(SideId::Left)),
@@ -223,6 +228,27 @@ impl<'a> Resolver<'a> {
             self.mapping.config.fields[id.index()].default = Some(default);
         }
         self.set_type(id.index(), ty, field.name.span);
+    }
+
+    /// `zero = hidden` looks like an equation where `hidden` is a config value.
+    fn check_no_equation_is_meant(&mut self, field: &ast::Field, places: &[Ident]) {
+        let [place] = places else { return };
+        let plain = field.ty.is_none() && field.target.is_none() && field.default.is_none();
+        if !plain || place.text == field.name.text {
+            return;
+        }
+        let Some(value) = self.field_named(&place.text) else { return };
+        let (name, place_text) = (&field.name.text, &place.text);
+        let warning = Diagnostic::warning(
+            Code::PlaceLikeValue,
+            place.span,
+            format!("`{place_text}` is a place in a document here, and not the config value of this name"),
+            format!("`{name}` is read there"),
+        )
+        .with(self.mapping.field(value).span, "the config value")
+        .help(format!("if both are to be equal, write `{name} = 1 * {place_text}`"))
+        .help(format!("if the place is meant, give the line a type: `{name}: int = {place_text}`"));
+        self.error(warning);
     }
 
     fn computed_both_ways(&mut self, computed: Span, arrow: Span, name: &str) {
@@ -321,7 +347,6 @@ impl<'a> Resolver<'a> {
     }
 
     fn check_places_written_once(&mut self) {
-        let mut seen: Vec<(SideId, String, Span)> = Vec::new();
         let config = &self.mapping.config;
         let fields = config.fields.iter().flat_map(|f| {
             SideId::BOTH
@@ -331,27 +356,46 @@ impl<'a> Resolver<'a> {
         });
         let writes = config.writes.iter().map(|w| (w.side, w.place.clone(), w.span));
         let all: Vec<(SideId, String, Span)> = fields.chain(writes).collect();
+        let mut seen = WrittenPlaces::default();
         for (side, place, span) in all {
-            // A value inside another: `a` and `a.b`.
-            let inside = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('.'));
-            let overlaps = |p: &str| p == place || inside(p, &place) || inside(&place, p);
-            match seen.iter().find(|(s, p, _)| *s == side && overlaps(p)) {
-                Some((_, _, first)) => {
-                    let first = *first;
-                    self.error(
-                        Diagnostic::error(
-                            Code::PlaceTwice,
-                            span,
-                            format!("two lines write `{place}`"),
-                            "written again here",
-                        )
-                        .with(first, "first written here")
-                        .help("keep one of them"),
-                    );
-                }
-                None => seen.push((side, place, span)),
+            if let Some(first) = seen.add(side, &place, span) {
+                self.error(
+                    Diagnostic::error(
+                        Code::PlaceTwice,
+                        span,
+                        format!("two lines write `{place}`"),
+                        "written again here",
+                    )
+                    .with(first, "first written here")
+                    .help("keep one of them"),
+                );
             }
         }
+    }
+}
+
+/// Places that are written, and the values that they lie in: `a` for `a.b`.
+#[derive(Default)]
+struct WrittenPlaces {
+    written: HashMap<(SideId, String), Span>,
+    around: HashMap<(SideId, String), Span>,
+}
+
+impl WrittenPlaces {
+    /// Adds a place, unless it, a value in it or a value around it is written already: then where that is.
+    fn add(&mut self, side: SideId, place: &str, span: Span) -> Option<Span> {
+        let outer: Vec<(SideId, String)> =
+            place.match_indices('.').map(|(dot, _)| (side, place[..dot].to_owned())).collect();
+        let own = (side, place.to_owned());
+        let known = self.written.get(&own).or_else(|| self.around.get(&own));
+        let first = known.or_else(|| outer.iter().find_map(|o| self.written.get(o))).copied();
+        if first.is_none() {
+            self.written.insert(own, span);
+            outer.into_iter().for_each(|o| {
+                self.around.entry(o).or_insert(span);
+            });
+        }
+        first
     }
 }
 

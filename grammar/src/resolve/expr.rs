@@ -60,7 +60,7 @@ impl<'a> Resolver<'a> {
             _ => {}
         }
         let word = Ident { text: text.to_owned(), span };
-        if let Some(field) = self.mapping.field_named(text) {
+        if let Some(field) = self.field_named(text) {
             self.mark_used(Space::Config, &word);
             return Some(ExprKind::Field(field));
         }
@@ -77,7 +77,7 @@ impl<'a> Resolver<'a> {
         }
         let Some(side) = side else {
             // `layer`, where `layers` is a config value and no name has had the index yet.
-            if self.mapping.field_named(&format!("{text}s")).is_some() {
+            if self.field_named(&format!("{text}s")).is_some() {
                 return self.axis(&word).map(ExprKind::Index);
             }
             self.not_config(&word);
@@ -117,6 +117,9 @@ impl<'a> Resolver<'a> {
 
     /// Choices over layouts and rules must come out the same whichever side is read.
     fn not_config(&mut self, word: &Ident) {
+        if self.diagnostics.is_full() {
+            return;
+        }
         let fields: Vec<String> = self.mapping.config.fields.iter().map(|f| f.name.clone()).collect();
         let mut diagnostic = Diagnostic::error(
             Code::UnknownConfig,
@@ -131,6 +134,27 @@ impl<'a> Resolver<'a> {
                 .help(format!("give it a name in `config`, such as `value = {}`, and use that", word.text)),
         };
         self.error(diagnostic);
+    }
+
+    /// A word in a size.
+    fn not_declared(&mut self, word: &Ident) {
+        if self.diagnostics.is_full() {
+            return;
+        }
+        let fields: Vec<String> = self.mapping.config.fields.iter().map(|f| f.name.clone()).collect();
+        let diagnostic = Diagnostic::error(
+            Code::UnknownConfig,
+            word.span,
+            format!("`{}` is no config value", word.text),
+            "a size is made of config values",
+        );
+        self.error(match nearest(&word.text, fields.iter().map(String::as_str)) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic.help(format!(
+                "declare it in `config`: `{0}` alone where names and shapes tell it, `{0} = PLACE` where a document does",
+                word.text
+            )),
+        });
     }
 
     pub(super) fn resolve_patterns(&mut self, patterns: &[&ast::Pattern]) -> Vec<Pattern> {
@@ -197,8 +221,8 @@ impl<'a> Resolver<'a> {
             }
             ast::ExprKind::Place(text) => {
                 let word = Ident { text: text.clone(), span: expr.span };
-                let Some(field) = self.mapping.field_named(text) else {
-                    self.not_config(&word);
+                let Some(field) = self.field_named(text) else {
+                    self.not_declared(&word);
                     return None;
                 };
                 self.mark_used(Space::Config, &word);
@@ -210,7 +234,13 @@ impl<'a> Resolver<'a> {
                 match op {
                     BinaryOp::Add => Some(left?.plus(&right?)),
                     BinaryOp::Subtract => Some(left?.minus(&right?)),
-                    BinaryOp::Multiply => Some(left?.times(&right?)),
+                    BinaryOp::Multiply => {
+                        let (left, right) = (left?, right?);
+                        // Sums that are multiplied out grow with each factor, and so do their terms.
+                        let terms = left.terms().count().saturating_mul(right.terms().count());
+                        self.charge(terms.saturating_mul(terms), expr.span)?;
+                        Some(left.times(&right))
+                    }
                     _ => {
                         self.not_a_size(expr.span);
                         None

@@ -14,6 +14,9 @@ use crate::value::Pattern;
 /// More parts than any parameter is stored in.
 const MAX_BOXES: usize = 4096;
 
+/// What one layout may unfold to: its factors, those of the layouts it names, under all combinations of choices.
+const MAX_LAYOUT_PIECES: usize = 1 << 14;
+
 /// A value under each of the guards that it depends on; the guards exclude one another.
 pub(super) type Guarded<T> = Vec<(Guard, T)>;
 
@@ -27,17 +30,18 @@ pub(super) struct LayoutContext<'c, 'a> {
     pub(super) actuals: Option<&'c Actuals<'a>>,
 }
 
-/// Every combination of two guarded values that can hold at once.
-pub(super) fn combine<A, B, C>(a: &Guarded<A>, b: &Guarded<B>, f: impl Fn(&A, &B) -> C) -> Guarded<C> {
-    let mut all = Vec::new();
-    for (ga, va) in a {
-        for (gb, vb) in b {
-            if let Some(guard) = ga.and(gb) {
-                all.push((guard, f(va, vb)));
-            }
-        }
+/// Lists of every combination of two guarded lists that can hold at once, one after the other.
+fn append<T: Clone>(mut all: Guarded<Vec<T>>, next: &Guarded<Vec<T>>) -> Guarded<Vec<T>> {
+    if let [(guard, one)] = next.as_slice()
+        && guard.0.is_empty()
+    {
+        all.iter_mut().for_each(|(_, list)| list.extend_from_slice(one));
+        return all;
     }
-    all
+    let both = |(ga, a): &(Guard, Vec<T>), (gb, b): &(Guard, Vec<T>)| {
+        Some((ga.and(gb)?, [a.as_slice(), b.as_slice()].concat()))
+    };
+    all.iter().flat_map(|a| next.iter().filter_map(move |b| both(a, b))).collect()
 }
 
 impl<'a> Resolver<'a> {
@@ -47,8 +51,56 @@ impl<'a> Resolver<'a> {
         expr: &'a LayoutExpr,
         context: LayoutContext<'_, 'a>,
     ) -> Option<Guarded<Layout>> {
-        let factors = self.factors(expr, context)?;
+        let factors = self.whole_factors(expr, context)?;
         self.checked_layouts(factors, layout_span(expr))
+    }
+
+    /// The factors of an expression that is no part of another one.
+    pub(super) fn whole_factors(
+        &mut self,
+        expr: &'a LayoutExpr,
+        context: LayoutContext<'_, 'a>,
+    ) -> Option<Guarded<Vec<Factor>>> {
+        self.layout_pieces = 0;
+        self.factors(expr, context)
+    }
+
+    /// Counts what the layout at hand unfolds to; `None` once it is too much, which is told at `place`.
+    fn unfold(&mut self, pieces: usize, place: Span) -> Option<()> {
+        let before = self.layout_pieces;
+        self.layout_pieces = before.saturating_add(pieces);
+        if self.layout_pieces <= MAX_LAYOUT_PIECES {
+            return self.charge(pieces, place);
+        }
+        if before <= MAX_LAYOUT_PIECES {
+            self.error(
+                Diagnostic::error(
+                    Code::UnfoldsTooFar,
+                    place,
+                    format!("this layout unfolds to more than {MAX_LAYOUT_PIECES} pieces"),
+                    "the limit is reached here",
+                )
+                .note("choices that do not depend on one another multiply, and so do layouts that are used twice")
+                .help("decide once, by a `match` over whole layouts"),
+            );
+        }
+        None
+    }
+
+    /// [`append`], counted.
+    fn append<T: Clone>(
+        &mut self,
+        all: Guarded<Vec<T>>,
+        next: &Guarded<Vec<T>>,
+        place: Span,
+    ) -> Option<Guarded<Vec<T>>> {
+        let length = |list: &Guarded<Vec<T>>| list.iter().map(|(_, list)| list.len()).max().unwrap_or(0);
+        // What is added to a single list is counted where it was resolved.
+        if next.len() > 1 {
+            let lists = all.len().saturating_mul(next.len());
+            self.unfold(lists.saturating_mul(1 + length(&all) + length(next)), place)?;
+        }
+        Some(append(all, next))
     }
 
     /// The same for a layout that is no choice itself.
@@ -57,6 +109,7 @@ impl<'a> Resolver<'a> {
         layout: &'a ast::Layout,
         context: LayoutContext<'_, 'a>,
     ) -> Option<Guarded<Layout>> {
+        self.layout_pieces = 0;
         let factors = self.dims(&layout.dims, context)?;
         self.checked_layouts(factors, layout.span)
     }
@@ -111,24 +164,35 @@ impl<'a> Resolver<'a> {
     }
 
     fn dims(&mut self, dims: &'a [Dim], context: LayoutContext<'_, 'a>) -> Option<Guarded<Vec<Factor>>> {
+        let at = dims.first().map_or_else(Span::default, |dim| dim.span);
         let parts: Vec<Option<Guarded<Vec<Factor>>>> =
             dims.iter().map(|dim| self.dim(dim, context)).collect();
         let mut all: Guarded<Vec<Factor>> = vec![(Guard::default(), Vec::new())];
         for part in parts {
-            all = combine(&all, &part?, |a, b| [a.as_slice(), b.as_slice()].concat());
+            all = self.append(all, &part?, at)?;
         }
         Some(all)
     }
 
     fn dim(&mut self, dim: &'a Dim, context: LayoutContext<'_, 'a>) -> Option<Guarded<Vec<Factor>>> {
-        let mut all = match &dim.kind {
-            DimKind::Axis { name, index, ranks } => self.word(name, index.as_ref(), ranks, context)?,
+        let mut all = self.dim_of_kind(dim, context)?;
+        if let Some(role) = &dim.role {
+            all.iter_mut().flat_map(|(_, fs)| fs).for_each(|f| set_role(f, &role.text));
+        }
+        Some(all)
+    }
+
+    /// A dim without the role before it, which is the label of an arm where it stands first in one.
+    fn dim_of_kind(&mut self, dim: &'a Dim, context: LayoutContext<'_, 'a>) -> Option<Guarded<Vec<Factor>>> {
+        self.unfold(1, dim.span)?;
+        match &dim.kind {
+            DimKind::Axis { name, index, ranks } => self.word(name, index.as_ref(), ranks, context),
             DimKind::Broadcast(name) => {
                 let mut axis = self.axis_use(name, None, &[], context.side)?;
                 axis.broadcast = true;
-                vec![(Guard::default(), vec![Factor::Axis(axis)])]
+                Some(vec![(Guard::default(), vec![Factor::Axis(axis)])])
             }
-            DimKind::Unit(number) if number.text == "1" => vec![(Guard::default(), vec![Factor::Unit])],
+            DimKind::Unit(number) if number.text == "1" => Some(vec![(Guard::default(), vec![Factor::Unit])]),
             DimKind::Unit(number) => {
                 self.error(
                     Diagnostic::error(
@@ -139,7 +203,7 @@ impl<'a> Resolver<'a> {
                     )
                     .help("label its parts, as in `(q | k | v)`, or name the axis and give its size in `config`"),
                 );
-                return None;
+                None
             }
             DimKind::Pad => {
                 self.error(
@@ -151,14 +215,10 @@ impl<'a> Resolver<'a> {
                     )
                     .help("write it as a part: `(rows: vocab | pad: _)`"),
                 );
-                return None;
+                None
             }
-            DimKind::Group { arms, ranks } => self.group(dim, arms, ranks, context)?,
-        };
-        if let Some(role) = &dim.role {
-            all.iter_mut().flat_map(|(_, fs)| fs).for_each(|f| set_role(f, &role.text));
+            DimKind::Group { arms, ranks } => self.group(dim, arms, ranks, context),
         }
-        Some(all)
     }
 
     /// A word in a layout: a formal of the module, a layout's name, or an axis.
@@ -170,6 +230,7 @@ impl<'a> Resolver<'a> {
         context: LayoutContext<'_, 'a>,
     ) -> Option<Guarded<Vec<Factor>>> {
         if let Some(actual) = context.actuals.and_then(|a| a.get(name.text.as_str())) {
+            self.unfold(actual.iter().map(|(_, factors)| 1 + factors.len()).sum(), name.span)?;
             let mut all = actual.clone();
             all.iter_mut().flat_map(|(_, fs)| fs).for_each(|f| set_role(f, &name.text));
             return self.distributed(all, name, index, ranks, context.side);
@@ -298,11 +359,14 @@ impl<'a> Resolver<'a> {
         }
         let labelled: Option<Vec<Ident>> = arms.iter().map(|arm| self.arm_label(arm, context)).collect();
         let labels = labelled?;
+        // Each of them knows the names of all.
+        self.charge(labels.len().saturating_mul(labels.len()), dim.span)?;
         self.label_set(&labels.iter().collect::<Vec<_>>())?;
         let mut all: Guarded<Vec<Arm>> = vec![(Guard::default(), Vec::new())];
         for (arm, label) in arms.iter().zip(&labels) {
-            let arm = self.arm(arm, label, context)?;
-            all = combine(&all, &arm, |done, next| [done.as_slice(), std::slice::from_ref(next)].concat());
+            let ways = self.arm(arm, label, context)?;
+            let ways = ways.into_iter().map(|(guard, way)| (guard, vec![way])).collect();
+            all = self.append(all, &ways, label.span)?;
         }
         let ranks = ranks?;
         let sum = |arms| Factor::Sum(Sum { arms, ranks: ranks.clone(), span: dim.span });
@@ -368,23 +432,11 @@ impl<'a> Resolver<'a> {
         if unit {
             return Some(vec![(Guard::default(), make(Vec::new(), false))]);
         }
-        // The label is not a role: resolve the first dim without it.
-        let bare = self.dim_without_role(first, context)?;
+        // The label is not a role.
+        let first_factors = self.dim_of_kind(first, context)?;
         let rest = self.dims(&arm[1..], context)?;
-        let factors = combine(&bare, &rest, |a, b| [a.as_slice(), b.as_slice()].concat());
+        let factors = self.append(first_factors, &rest, span)?;
         Some(factors.into_iter().map(|(g, fs)| (g, make(fs, false))).collect())
-    }
-
-    fn dim_without_role(
-        &mut self,
-        dim: &'a Dim,
-        context: LayoutContext<'_, 'a>,
-    ) -> Option<Guarded<Vec<Factor>>> {
-        let mut all = self.dim(dim, context)?;
-        if let Some(label) = &dim.role {
-            all.iter_mut().flat_map(|(_, fs)| fs).for_each(|f| clear_role(f, &label.text));
-        }
-        Some(all)
     }
 }
 
@@ -399,17 +451,6 @@ pub(super) fn set_role(factor: &mut Factor, role: &str) {
             sum.arms.iter_mut().flat_map(|a| &mut a.factors).for_each(|f| set_role(f, role));
         }
         Factor::Unit => {}
-    }
-}
-
-fn clear_role(factor: &mut Factor, role: &str) {
-    match factor {
-        Factor::Axis(axis) if axis.role.as_deref() == Some(role) => axis.role = None,
-        Factor::Product(factors, _) => factors.iter_mut().for_each(|f| clear_role(f, role)),
-        Factor::Sum(sum) => {
-            sum.arms.iter_mut().flat_map(|a| &mut a.factors).for_each(|f| clear_role(f, role));
-        }
-        Factor::Axis(_) | Factor::Unit => {}
     }
 }
 
@@ -476,6 +517,9 @@ impl Resolver<'_> {
             );
             return false;
         }
+        if self.charge(layout.cost(), layout.span).is_none() {
+            return false;
+        }
         let mut good = self.check_paddings(layout);
         good &= self.check_sums(&layout.dims, &mut Vec::new());
         good & self.check_twins(layout)
@@ -507,6 +551,24 @@ impl Resolver<'_> {
         good
     }
 
+    fn ambiguous_axis(&mut self, first: &AxisUse, again: &AxisUse) {
+        let name = &self.mapping.axis(again.axis).name;
+        let (why, help) = match (&first.role, &again.role) {
+            (Some(role), None) | (None, Some(role)) => (
+                "only one of the two has a role",
+                format!("give the other one a role too, beside `{role}:{name}`"),
+            ),
+            _ => ("nothing tells the two apart", format!("give each a role, as in `[out:{name} in:{name}]`")),
+        };
+        let message = format!("`{name}` stands twice in this layout, and {why}");
+        self.error(
+            Diagnostic::error(Code::AmbiguousAxis, again.span, message, "again here")
+                .with(first.span, "first here")
+                .note("equal sizes hide a missing transpose; which axis is which is never guessed")
+                .help(help),
+        );
+    }
+
     /// An axis that stands twice in one place needs roles that tell the two apart.
     fn check_twins(&mut self, layout: &Layout) -> bool {
         let mut good = true;
@@ -518,18 +580,7 @@ impl Resolver<'_> {
                 });
                 if let Some(twin) = twin {
                     good = false;
-                    let name = self.mapping.axis(axis.axis).name.clone();
-                    self.error(
-                        Diagnostic::error(
-                            Code::AmbiguousAxis,
-                            axis.span,
-                            format!("`{name}` stands twice in this layout, and nothing tells the two apart"),
-                            "again here",
-                        )
-                        .with(twin.span, "first here")
-                        .note("equal sizes hide a missing transpose; which axis is which is never guessed")
-                        .help(format!("give each a role, as in `[out:{name} in:{name}]`")),
-                    );
+                    self.ambiguous_axis(twin, axis);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Syntax tree to checked form. After this pass every axis has a size, every name stands for one thing, and
-//! modules, scopes, alternatives and layout names are gone. What could not be resolved is reported and left out.
+//! modules, scopes, alternatives and layout names are gone. What could not be resolved is reported and left out. Rules
+//! are validated on the way, since models are looked at only where nothing else is wrong.
 
 mod config;
 mod expr;
@@ -13,6 +14,7 @@ mod side;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ast::{self, Ident, Item};
+use crate::budget::Budget;
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics, nearest};
 use crate::mapping::{Axis, AxisId, ChoiceId, Config, FieldId, Format, Mapping, Rank, RankId, Side, SideId};
@@ -31,9 +33,11 @@ pub(crate) fn resolve(
     resolver.declare(file, sides);
     resolver.resolve_sides(file);
     resolver.resolve_config(file);
+    resolver.resolve_names_of_sides(file);
     resolver.check_layout_names();
     let scope = scope::Scope::top();
     resolver.resolve_items(&file.items, &scope);
+    crate::check::check_rules(&resolver.mapping, resolver.diagnostics);
     resolver.resolve_models();
     resolver.report_unused();
     resolver.mapping
@@ -66,6 +70,14 @@ struct Resolver<'a> {
     lost_scope: bool,
     /// Names that lack a declaration, or have one of the wrong kind, and were reported for it.
     reported: HashSet<(Code, String)>,
+    fields_by_name: HashMap<String, FieldId>,
+    /// The names of the parameters of all rules.
+    stored_names: [HashSet<Template>; 2],
+    budget: Budget,
+    /// Whether the mapping unfolds to more than its budget, which is told once.
+    spent: bool,
+    /// What the layout that is being resolved has unfolded to.
+    layout_pieces: usize,
 }
 
 /// What a declared name is looked up among.
@@ -88,6 +100,18 @@ impl Space {
             Space::Model => "model",
         }
     }
+}
+
+/// A mapping that unfolds to more than `pieces`.
+pub(crate) fn too_much(pieces: usize, place: Span) -> Diagnostic {
+    Diagnostic::error(
+        Code::UnfoldsTooFar,
+        place,
+        format!("this mapping unfolds to more than {pieces} pieces"),
+        "the limit is reached here",
+    )
+    .note("alternatives of names, scopes, modules, named layouts, choices and sums multiply")
+    .help("put what differs by config into one `match`, and what differs by a number into an index")
 }
 
 /// A mapping before any of its items is resolved.
@@ -161,7 +185,30 @@ impl<'a> Resolver<'a> {
             lost_names: [Vec::new(), Vec::new()],
             lost_scope,
             reported: HashSet::new(),
+            fields_by_name: HashMap::new(),
+            stored_names: [HashSet::new(), HashSet::new()],
+            budget: Budget::of(source),
+            spent: false,
+            layout_pieces: 0,
         }
+    }
+
+    /// Counts what something is unfolded to; `None` once it is too much, which is told at `place`.
+    fn charge(&mut self, pieces: usize, place: Span) -> Option<()> {
+        if self.budget.charge(pieces) {
+            return Some(());
+        }
+        if !self.spent {
+            self.spent = true;
+            self.lost_scope = true;
+            self.error(too_much(self.budget.whole, place));
+        }
+        None
+    }
+
+    /// The config value called `name`.
+    fn field_named(&self, name: &str) -> Option<FieldId> {
+        self.fields_by_name.get(name).copied()
     }
 
     /// Names that items may use before they are written.
@@ -225,8 +272,9 @@ impl<'a> Resolver<'a> {
 
     /// A formal axis is known by its name alone.
     fn check_formals(&mut self, formals: &[Ident]) {
-        for (i, formal) in formals.iter().enumerate() {
-            if let Some(first) = formals[..i].iter().find(|f| f.text == formal.text) {
+        let mut seen: HashMap<&str, Span> = HashMap::new();
+        for formal in formals {
+            if let Some(first) = seen.get(formal.text.as_str()).copied() {
                 self.error(
                     Diagnostic::error(
                         Code::DuplicateName,
@@ -234,10 +282,11 @@ impl<'a> Resolver<'a> {
                         format!("the axis `{}` is declared twice", formal.text),
                         "declared again here",
                     )
-                    .with(first.span, "first declared here")
+                    .with(first, "first declared here")
                     .help("give each axis of a module a name of its own, such as `out` and `in`"),
                 );
             }
+            seen.entry(&formal.text).or_insert(formal.span);
         }
     }
 
@@ -246,7 +295,7 @@ impl<'a> Resolver<'a> {
         let names: Vec<Ident> = self.layouts.values().map(|l| l.name.clone()).collect();
         for name in names {
             let axis = self.axes_by_name.get(&name.text).map(|a| self.declared_axis_span(*a));
-            let field = self.mapping.field_named(&name.text).map(|f| self.mapping.field(f).span);
+            let field = self.field_named(&name.text).map(|f| self.mapping.field(f).span);
             let Some(other) = field.or(axis.flatten()) else { continue };
             self.error(
                 Diagnostic::error(
@@ -332,7 +381,7 @@ impl<'a> Resolver<'a> {
             return Some(axis);
         }
         let plural = format!("{}s", name.text);
-        let field = self.mapping.field_named(&name.text).or_else(|| self.mapping.field_named(&plural));
+        let field = self.field_named(&name.text).or_else(|| self.field_named(&plural));
         let Some(field) = field else {
             self.unknown_axis(name);
             return None;
@@ -352,6 +401,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn unknown_axis(&mut self, name: &Ident) {
+        if self.diagnostics.is_full() {
+            return;
+        }
         let known: Vec<String> = self
             .mapping
             .config
@@ -475,7 +527,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn field_or_bug(&self, name: &str) -> FieldId {
-        self.mapping.field_named(name).unwrap_or(FieldId(0))
+        self.field_named(name).unwrap_or(FieldId(0))
     }
 }
 

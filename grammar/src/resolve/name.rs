@@ -1,11 +1,14 @@
 //! Names: alternatives, labels and lists multiplied out into templates.
 
+use std::collections::HashMap;
+
 use super::Resolver;
 use crate::ast::{self, Ident, Index, IndexSet, Name, Piece};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::mapping::SideId;
+use crate::mapping::{AxisId, SideId};
 use crate::size::Size;
+use crate::source::Span;
 use crate::template::{IndexPart, Part, Template};
 
 /// One way to read a name.
@@ -52,20 +55,26 @@ impl<'a> Resolver<'a> {
                 good = false;
                 continue;
             };
+            self.check_ways(name, all.len().saturating_mul(options.len()))?;
             all = all.iter().flat_map(|a| options.iter().map(|b| a.join(b))).collect();
-            if all.len() > MAX_EXPANSION {
-                self.error(Diagnostic::error(
-                    Code::NameTooWide,
-                    name.span,
-                    format!("this name can be read in more than {MAX_EXPANSION} ways"),
-                    "its alternatives multiply",
-                ));
-                return None;
-            }
         }
         all.iter_mut().for_each(|e| e.template.absolute |= name.absolute);
         good &= self.check_adjacent(name, &all);
         good.then_some(all)
+    }
+
+    /// Whether a name, or one with those of the scopes around it, is read in few enough ways.
+    pub(super) fn check_ways(&mut self, name: &Name, ways: usize) -> Option<()> {
+        if ways > MAX_EXPANSION {
+            self.error(Diagnostic::error(
+                Code::NameTooWide,
+                name.span,
+                format!("this name can be read in more than {MAX_EXPANSION} ways"),
+                "its alternatives multiply",
+            ));
+            return None;
+        }
+        self.charge(ways, name.span)
     }
 
     fn expand_piece(&mut self, piece: &'a Piece, side: SideId) -> Option<Vec<Expanded>> {
@@ -96,6 +105,8 @@ impl<'a> Resolver<'a> {
             }
             Piece::Labels(labels) => {
                 let words: Vec<&Ident> = labels.iter().map(|(l, _)| l).collect();
+                // Each of them knows the names of all.
+                self.charge(words.len().saturating_mul(words.len()), words.first()?.span)?;
                 let key = self.label_set(&words)?;
                 let mut all = Vec::new();
                 for (label, name) in labels {
@@ -109,11 +120,34 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// Whether no index stands twice in a name, over the scopes and modules around it.
+    pub(super) fn check_indices_once(&mut self, names: &[Expanded], place: Span) -> bool {
+        let twice = names.iter().find_map(|name| {
+            let indices: Vec<AxisId> = name.template.indices().map(|i| i.axis).collect();
+            let again = (1..indices.len()).find(|i| indices[..*i].contains(&indices[*i]))?;
+            Some((indices[again], name))
+        });
+        let Some((axis, name)) = twice else { return true };
+        let axis = self.mapping.axis(axis).name.clone();
+        let shown = self.mapping.display_template(&name.template);
+        self.error(
+            Diagnostic::error(
+                Code::IndexTwice,
+                place,
+                format!("the index `{axis}` stands twice in `{shown}`"),
+                "one number would have to be both",
+            )
+            .help(format!("give one of the two an index of its own, declared by `{axis}2 in 0..COUNT`")),
+        );
+        false
+    }
+
     /// The set that labels are known by; each may stand in it once.
     pub(super) fn label_set(&mut self, labels: &[&Ident]) -> Option<Vec<String>> {
         let mut good = true;
-        for (i, label) in labels.iter().enumerate() {
-            if let Some(first) = labels[..i].iter().find(|l| l.text == label.text) {
+        let mut seen: HashMap<&str, &Ident> = HashMap::new();
+        for label in labels {
+            if let Some(first) = seen.get(label.text.as_str()).copied() {
                 good = false;
                 self.error(
                     Diagnostic::error(
@@ -126,6 +160,7 @@ impl<'a> Resolver<'a> {
                     .help("give each part a label of its own"),
                 );
             }
+            seen.entry(&label.text).or_insert(label);
         }
         let mut key: Vec<String> = labels.iter().map(|l| l.text.clone()).collect();
         key.sort_unstable();
@@ -198,6 +233,9 @@ impl<'a> Resolver<'a> {
         match set {
             IndexSet::Named(name) => {
                 let axis = self.axis(name)?;
+                if let Some(field) = self.mapping.axis(axis).field {
+                    self.expect_integer(field.index(), name.span);
+                }
                 Some(self.mapping.axis(axis).range.clone())
             }
             IndexSet::Range(from, to) => {

@@ -82,6 +82,7 @@ impl<'a> Resolver<'a> {
                     }
                     entries.iter().map(|(entry, _)| entry.clone()).collect()
                 });
+                self.remember_names(&sides);
                 self.mapping.rules.push(Rule {
                     guard: scope.guard.clone(),
                     direction,
@@ -93,6 +94,13 @@ impl<'a> Resolver<'a> {
                     span,
                 });
             }
+        }
+    }
+
+    /// Remembers the names of a rule, which ties may copy.
+    fn remember_names(&mut self, sides: &[Vec<Entry>; 2]) {
+        for (names, entries) in self.stored_names.iter_mut().zip(sides) {
+            names.extend(entries.iter().flat_map(|e| &e.stored).map(|stored| stored.name.clone()));
         }
     }
 
@@ -148,6 +156,8 @@ impl<'a> Resolver<'a> {
             }
             RuleSide::Labelled(terms, span) => {
                 let labels: Vec<&Ident> = terms.iter().map(|(l, _)| l).collect();
+                // Each of them knows the names of all.
+                self.charge(labels.len().saturating_mul(labels.len()), *span)?;
                 let key = self.label_set(&labels);
                 let mut all = Slots::new();
                 let parts: Vec<_> = terms.iter().map(|(_, t)| self.term_slots(t, id, scope)).collect();
@@ -201,7 +211,7 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let outer = LayoutContext { side, actuals: None };
-        let given: Vec<Option<Guarded<_>>> = arguments.iter().map(|a| self.factors(a, outer)).collect();
+        let given: Vec<Option<Guarded<_>>> = arguments.iter().map(|a| self.whole_factors(a, outer)).collect();
         if module.formals.len() != arguments.len() {
             self.wrong_arity(module, kind, arguments.len());
             return None;
@@ -220,6 +230,12 @@ impl<'a> Resolver<'a> {
         let mut slots = Slots::new();
         for param in &module.params {
             let suffixes = self.expand_name(&param.name, side)?;
+            self.charge(names.len().saturating_mul(suffixes.len()), term.span)?;
+            let below = |(prefix, _): &(Expanded, Rc<Origin<'a>>)| suffixes.first().map(|s| prefix.child(s));
+            let whole: Vec<Expanded> = names.iter().filter_map(below).collect();
+            if !self.check_indices_once(&whole, term.span) {
+                return None;
+            }
             let layouts = self.layouts(&param.layout, inner)?;
             let affine = self.affine(&param.affine).unwrap_or(Affine::IDENTITY);
             let dtype = param.cast.as_ref().and_then(|cast| self.dtype(cast));
@@ -527,15 +543,15 @@ fn group_lists<'s, 'a>(slot: &'s Slot<'a>) -> IndexMap<Vec<usize>, Vec<&'s Found
 
 /// Alternatives are what shares all labels.
 fn entries<'a>(found: &[&Found<'a>]) -> Vec<Written<'a>> {
-    let mut groups: Vec<Written<'a>> = Vec::new();
+    let mut groups: IndexMap<&[(Vec<String>, String)], Written<'a>> = IndexMap::new();
     for f in found {
-        match groups.iter_mut().find(|(entry, _)| entry.labels == f.labels) {
+        match groups.get_mut(f.labels.as_slice()) {
             Some((entry, _)) => entry.stored.push(f.stored.clone()),
             None => {
                 let entry = Entry { labels: f.labels.clone(), stored: vec![f.stored.clone()] };
-                groups.push((entry, f.origin.clone()));
+                groups.insert(&f.labels, (entry, f.origin.clone()));
             }
         }
     }
-    groups
+    groups.into_values().collect()
 }

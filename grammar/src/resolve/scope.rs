@@ -113,6 +113,9 @@ impl<'a> Resolver<'a> {
             return None;
         }
         if name.absolute {
+            if !self.check_indices_once(&names, name.span) {
+                return None;
+            }
             if scope.prefixes[side.index()].iter().any(|p| !p.template.parts.is_empty()) {
                 self.error(
                     Diagnostic::error(
@@ -128,7 +131,9 @@ impl<'a> Resolver<'a> {
             return Some(names);
         }
         let prefixes = &scope.prefixes[side.index()];
-        Some(prefixes.iter().flat_map(|p| names.iter().map(|n| p.child(n))).collect())
+        self.check_ways(name, prefixes.len().saturating_mul(names.len()))?;
+        let whole: Vec<Expanded> = prefixes.iter().flat_map(|p| names.iter().map(|n| p.child(n))).collect();
+        self.check_indices_once(&whole, name.span).then_some(whole)
     }
 
     fn resolve_scope(&mut self, rule: &'a ast::Rule, body: &'a [Item], scope: &Scope) {
@@ -212,7 +217,9 @@ impl<'a> Resolver<'a> {
 
     pub(super) fn resolve_drop(&mut self, drop: &'a ast::Drop, block: Option<SideId>, scope: &Scope) {
         let Some(side) = self.chosen_side(drop.side.as_ref(), block.unwrap_or(SideId::Left)) else { return };
-        for expanded in self.scoped_name(&drop.name, side, scope).unwrap_or_default() {
+        let names: Vec<_> =
+            drop.names.iter().filter_map(|name| self.scoped_name(name, side, scope)).collect();
+        for expanded in names.into_iter().flatten() {
             self.mapping.drops.push(Drop {
                 guard: scope.guard.clone(),
                 side,
@@ -315,17 +322,15 @@ impl<'a> Resolver<'a> {
             let alias = self.scoped_name(&tie.alias, side, scope);
             let of = self.scoped_name(&tie.of, side, scope);
             let (Some(alias), Some(of)) = (alias, of) else { return };
-            let known = of.iter().any(|o| {
-                let mut stored =
-                    self.mapping.rules.iter().flat_map(|r| &r.sides[side.index()]).flat_map(|e| &e.stored);
-                stored.any(|s| s.name == o.template)
-            });
-            if known {
+            if of.iter().any(|o| self.stored_names[side.index()].contains(&o.template)) {
                 found.push((side, alias, of));
             }
         }
         match found.as_slice() {
             [(side, alias, of)] => {
+                if self.charge(alias.len().saturating_mul(of.len()), tie.span).is_none() {
+                    return;
+                }
                 let on = tie.on.as_ref().and_then(|place| self.rank_end(place));
                 for (alias, of) in alias.iter().flat_map(|a| of.iter().map(move |o| (a, o))) {
                     self.mapping.ties.push(Tie {
@@ -355,6 +360,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn tie_to_nothing(&mut self, tie: &ast::Tie, side: Option<SideId>) {
+        if self.diagnostics.is_full() {
+            return;
+        }
         let sides = side.map_or(SideId::BOTH.to_vec(), |s| vec![s]);
         let names: Vec<String> = self
             .mapping

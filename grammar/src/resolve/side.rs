@@ -1,4 +1,4 @@
-//! `side` blocks. After this the roots, documents, ranks and marks of each side are known.
+//! `side` blocks: first documents and ranks, and after `config` the names of roots, marks and what is left out.
 
 use super::scope::Scope;
 use super::{Resolver, Space};
@@ -114,15 +114,6 @@ impl<'a> Resolver<'a> {
                     rank.default = default;
                 }
             }
-            SideEntryKind::Parameters(names) => {
-                self.mapping.sides[side.index()].roots = self.plain_templates(side, names).concat();
-            }
-            SideEntryKind::Detect(names) => {
-                self.mapping.sides[side.index()].detect = self.plain_templates(side, names);
-            }
-            SideEntryKind::Nested(names) => {
-                self.mapping.sides[side.index()].nested = self.plain_templates(side, names).concat();
-            }
             SideEntryKind::Documents(documents) => {
                 let documents = documents
                     .iter()
@@ -137,16 +128,48 @@ impl<'a> Resolver<'a> {
                 self.mapping.sides[side.index()].dtype = self.dtype(name);
             }
             SideEntryKind::Format(name) => self.resolve_format(side, name),
-            SideEntryKind::Drop(drop) => self.resolve_drop(drop, Some(side), &Scope::top()),
+            SideEntryKind::Parameters(_)
+            | SideEntryKind::Detect(_)
+            | SideEntryKind::Nested(_)
+            | SideEntryKind::Drop(_) => {}
+        }
+    }
+
+    /// Names may have indices, whose sizes are config values.
+    pub(super) fn resolve_names_of_sides(&mut self, file: &'a ast::File) {
+        for item in &file.items {
+            let Item::Side(block) = item else { continue };
+            let named = SideId::BOTH.into_iter().find(|s| self.mapping.side(*s).name == block.name.text);
+            let Some(side) = named else { continue };
+            for entry in &block.entries {
+                match &entry.kind {
+                    SideEntryKind::Parameters(names) => {
+                        self.mapping.sides[side.index()].roots = self.plain_templates(side, names).concat();
+                    }
+                    SideEntryKind::Detect(names) => {
+                        self.mapping.sides[side.index()].detect = self.plain_templates(side, names);
+                    }
+                    SideEntryKind::Nested(names) => {
+                        self.mapping.sides[side.index()].nested = self.plain_templates(side, names).concat();
+                    }
+                    SideEntryKind::Drop(drop) => self.resolve_drop(drop, Some(side), &Scope::top()),
+                    SideEntryKind::Rank { .. }
+                    | SideEntryKind::Documents(_)
+                    | SideEntryKind::DType(_)
+                    | SideEntryKind::Format(_) => {}
+                }
+            }
         }
     }
 
     /// The ways to read each of the names.
     fn plain_templates(&mut self, side: SideId, names: &'a [ast::Name]) -> Vec<Vec<Template>> {
-        names
-            .iter()
-            .filter_map(|name| self.expand_name(name, side))
-            .map(|ways| ways.into_iter().map(|expanded| expanded.template).collect())
+        let expanded: Vec<_> =
+            names.iter().filter_map(|name| Some((name, self.expand_name(name, side)?))).collect();
+        expanded
+            .into_iter()
+            .filter(|(name, ways)| self.check_indices_once(ways, name.span))
+            .map(|(_, ways)| ways.into_iter().map(|expanded| expanded.template).collect())
             .collect()
     }
 

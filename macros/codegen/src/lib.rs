@@ -96,11 +96,16 @@ fn expand_unit(input: &DeriveInput, attributes: &Attributes, errors: &mut Errors
     if !errors.is_empty() {
         return None;
     }
-    let (tokens, unsupported) = unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping, models);
-    if unsupported.has_errors() {
-        errors.diagnostics(origin.literal().span(), &unsupported);
+    match unit::emit(&input.vis, &input.ident, &attributes.krate, &mapping, models) {
+        Ok((tokens, unsupported)) => {
+            errors.diagnostics(origin.literal().span(), &unsupported);
+            Some(tokens)
+        }
+        Err(not_derivable) => {
+            errors.diagnostics(origin.literal().span(), &not_derivable);
+            None
+        }
     }
-    Some(tokens)
 }
 
 /// What a struct for the mapping called `mapping` is called by custom: `MegatronGpt2` for `megatron_gpt2`.
@@ -113,7 +118,7 @@ pub fn type_name(mapping: &str) -> String {
 /// too, as with the key `model`. Models that no code can be generated for are left out, and told in warnings.
 ///
 /// # Errors
-/// The mistakes of the mapping.
+/// The mistakes of the mapping, or names in it that no code can be generated for.
 pub fn expand_mapping(
     source: &transship_grammar::Source,
     name: &str,
@@ -122,7 +127,7 @@ pub fn expand_mapping(
     let mapping = source::Loaded { mapping, tracked: Vec::new() };
     let ident = names::ident(name);
     let krate = syn::parse_quote!(::transship);
-    let (tokens, unsupported) = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping, true);
+    let (tokens, unsupported) = unit::emit(&syn::parse_quote!(pub), &ident, &krate, &mapping, true)?;
     let code = match syn::parse2(tokens.clone()) {
         Ok(file) => prettyplease::unparse(&file),
         // Tokens that are no file would be a bug of ours; what they are still helps.
@@ -135,5 +140,22 @@ pub fn expand_mapping(
         warning.help = vec!["the model is left out; the rest of the mapping is there".to_owned()];
         warnings.push(warning);
     }
-    Ok((code, warnings))
+    let module = names::snake(name);
+    let head = format!(
+        "// What `#[derive(Port)]` on `pub struct {name};` generates for the mapping `{}`. The module is called after the\n\
+         // struct: here `{module}`.\n\n",
+        mapping.mapping.name
+    );
+    Ok((head + &code, warnings))
+}
+
+/// Names of a mapping that no code can be generated for, as warnings: a conversion does not need any.
+#[must_use]
+pub fn not_derivable(mapping: &transship_grammar::Mapping) -> transship_grammar::Diagnostics {
+    let mut warnings = transship_grammar::Diagnostics::new(&mapping.source);
+    for error in unit::side_trees(mapping).err().iter().flat_map(|errors| errors.list()) {
+        let severity = transship_grammar::Severity::Warning;
+        warnings.push(transship_grammar::Diagnostic { severity, ..error.clone() });
+    }
+    warnings
 }

@@ -8,7 +8,7 @@ use quote::quote;
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{DeriveInput, Ident, Path, Type};
-use transship_grammar::{SideId, nearest};
+use transship_grammar::{SideId, Style, nearest, render_one};
 
 use crate::attributes::{Attributes, Take};
 use crate::error::Errors;
@@ -194,8 +194,9 @@ fn scope<'m>(
     };
     let fields = match whole_tree(mapping, side) {
         Ok(fields) => fields,
-        Err(message) => {
-            errors.at(name.span(), message);
+        Err(error) => {
+            let text = render_one(&error, &mapping.source, Style::Macro);
+            errors.at(name.span(), text.trim_end());
             return None;
         }
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use transship_grammar::{Mapping, Part, SideId, Span, Stored, Template};
+use transship_grammar::{Code, Diagnostic, Mapping, Part, SideId, Span, Stored, Template};
 
 /// A part of a tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,9 @@ enum Step {
     List { field: String, list: List },
 }
 
-pub(crate) fn side_tree(mapping: &Mapping, side: SideId) -> Result<SideTree, String> {
+/// # Errors
+/// Names that are no tree; see [`whole_tree`].
+pub(crate) fn side_tree(mapping: &Mapping, side: SideId) -> Result<SideTree, Diagnostic> {
     let mut root = whole_tree(mapping, side)?;
     let mut prefix = String::new();
     while let [(name, Node::Struct(_))] = root.as_slice() {
@@ -65,7 +67,10 @@ pub(crate) fn side_tree(mapping: &Mapping, side: SideId) -> Result<SideTree, Str
 }
 
 /// A side's tree by whole names. Parameters whose names have stars are not part of it: they have no fields to be.
-pub(crate) fn whole_tree(mapping: &Mapping, side: SideId) -> Result<Vec<(String, Node)>, String> {
+///
+/// # Errors
+/// A name that no field can stand for, told at its rule.
+pub(crate) fn whole_tree(mapping: &Mapping, side: SideId) -> Result<Vec<(String, Node)>, Diagnostic> {
     let mut root: Vec<(String, Node)> = Vec::new();
     let mut seen: BTreeMap<String, ()> = BTreeMap::new();
     for rule in &mapping.rules {
@@ -76,12 +81,19 @@ pub(crate) fn whole_tree(mapping: &Mapping, side: SideId) -> Result<Vec<(String,
             let leaf = leaf(mapping, stored, rule.optional);
             // Branches of a choice may name one parameter; its field is the same.
             if seen.insert(leaf.name.clone(), ()).is_none() {
-                let steps = steps(mapping, &stored.name)?;
-                insert(&mut root, steps.into_iter(), leaf)?;
+                steps(mapping, &stored.name)
+                    .and_then(|steps| insert(&mut root, steps.into_iter(), leaf))
+                    .map_err(|message| not_derivable(stored.span, message))?;
             }
         }
     }
     Ok(root)
+}
+
+fn not_derivable(place: Span, message: String) -> Diagnostic {
+    Diagnostic::error(Code::NotDerivable, place, message, "no code can be generated for this name").help(
+        "the command line converts with the mapping as it is; for code, choose by `when` over the index",
+    )
 }
 
 fn leaf(mapping: &Mapping, stored: &Stored, optional: bool) -> Leaf {
@@ -128,7 +140,7 @@ fn steps(mapping: &Mapping, template: &Template) -> Result<Vec<Step>, String> {
                 let from = index.range.as_ref().unwrap_or(&axis.range).0.as_constant();
                 let from = from.and_then(|n| i64::try_from(n).ok()).ok_or_else(|| {
                     format!(
-                        "`{}` begins at a coordinate that depends on the config, which a `Vec` cannot",
+                        "`{}` begins at a coordinate that the config decides, which a `Vec` cannot",
                         axis.name
                     )
                 })?;

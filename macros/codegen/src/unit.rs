@@ -15,21 +15,19 @@ use crate::source::Loaded;
 use crate::tree::{Leaf, List, Node, SideTree, side_tree};
 
 /// With what of the mapping's models no code can be generated for, where they are asked for.
+///
+/// # Errors
+/// Names that no code can be generated for.
 pub(crate) fn emit(
     visibility: &Visibility,
     name: &Ident,
     krate: &Path,
     loaded: &Loaded,
     models: bool,
-) -> (TokenStream, Diagnostics) {
+) -> Result<(TokenStream, Diagnostics), Diagnostics> {
     let mapping = &loaded.mapping;
     let none = || Diagnostics::new(&mapping.source);
-    let trees = match SideId::BOTH.map(|side| side_tree(mapping, side)) {
-        [Ok(left), Ok(right)] => [left, right],
-        [Err(message), _] | [_, Err(message)] => {
-            return (syn::Error::new(name.span(), message).to_compile_error(), none());
-        }
-    };
+    let trees = side_trees(mapping)?;
     let module = ident(&snake(&name.to_string()));
     let inner = inner_visibility(visibility);
     let config = emit_config(mapping, name, krate, &inner);
@@ -56,7 +54,22 @@ pub(crate) fn emit(
 
         #port
     };
-    (tokens, unsupported)
+    Ok((tokens, unsupported))
+}
+
+/// The trees of both sides.
+///
+/// # Errors
+/// Names that are no tree.
+pub(crate) fn side_trees(mapping: &Mapping) -> Result<[SideTree; 2], Diagnostics> {
+    match SideId::BOTH.map(|side| side_tree(mapping, side)) {
+        [Ok(left), Ok(right)] => Ok([left, right]),
+        [left, right] => {
+            let mut errors = Diagnostics::new(&mapping.source);
+            left.err().into_iter().chain(right.err()).for_each(|error| errors.push(error));
+            Err(errors)
+        }
+    }
 }
 
 fn port_impl(name: &Ident, krate: &Path, module: &Ident, roots: &[Ident; 2], loaded: &Loaded) -> TokenStream {
