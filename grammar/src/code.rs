@@ -178,6 +178,10 @@ codes! {
     ReplicasDiffer = "0621", "replicas differ";
     /// An axis that ranks cannot share evenly.
     UnevenRanks = "0622", "ranks cannot share evenly";
+    /// A condition of an alternative that cannot decide which one is written.
+    AlternativeCondition = "0640", "condition of an alternative";
+    /// Two names that are of one parameter under some branches alone, both used by a model.
+    NamesOfOneParameter = "0641", "names of one parameter";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

@@ -1,8 +1,10 @@
 //! The shipped mappings against the checkpoints that Megatron-LM wrote and the models that Hugging Face made of
 //! them. The mapping is never named: what the input holds must tell it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use safetensors::tensor::{Dtype, TensorView};
 use transship::Checkpoint;
 
 use crate::command::Workplace;
@@ -104,6 +106,7 @@ fn listed(path: &Path) -> Vec<String> {
 
 #[test]
 fn what_is_written_for_megatron_is_listed_as_megatron_lists_it_and_comes_back() {
+    let local = ["--set", "impl=local"];
     for (model, side, split, like) in [
         ("gpt2", "mcore", ["--tp", "2"], "mcore-gpt2-tp2-torch"),
         ("llama", "mcore", ["--tp", "1"], "mcore-llama-tp1-torch"),
@@ -116,7 +119,8 @@ fn what_is_written_for_megatron_is_listed_as_megatron_lists_it_and_comes_back() 
         let divisor = format!("divisor={padding}");
         let input = format!("%megatron/expected_hf/{model}");
         let common = [&input, "@ranks", "--to", side, "--set", &divisor];
-        convert(&workplace, &[&common[..], &split].concat());
+        let local = if side == "mcore" { &local[..] } else { &[] };
+        convert(&workplace, &[&common[..], &split, local].concat());
         let written = listed(&workplace.path("ranks"));
         let theirs = listed(&data("megatron").join(like).join("ckpt"));
         assert!(!written.is_empty());
@@ -124,6 +128,123 @@ fn what_is_written_for_megatron_is_listed_as_megatron_lists_it_and_comes_back() 
         convert(&workplace, &["@ranks", "@back"]);
         assert_is_model(&workplace.path("back"), model);
     }
+}
+
+/// Parameters of each rank, without where they lie in its file.
+fn keys(path: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let checkpoint = Checkpoint::open(path).unwrap_or_else(|e| panic!("{e}"));
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for tensor in checkpoint.tensors() {
+        let shown = format!("{} {:?} {:?}", tensor.name, tensor.dtype, tensor.shape);
+        all.entry(checkpoint.ranks()[tensor.rank].name.clone()).or_default().insert(shown);
+    }
+    all
+}
+
+#[test]
+fn a_llama_for_megatron_core_has_the_parameters_of_transformer_engine_s_layers() {
+    let theirs = keys(&data("megatron/mcore-llama-testandin-tp2/ckpt"));
+    let of_model = |keys: &BTreeSet<String>| -> BTreeSet<String> {
+        let model = keys.iter().filter(|k| k.starts_with("model.") && !k.contains("_extra_state"));
+        model.cloned().collect()
+    };
+    let workplace = Workplace::new();
+    let split = ["--tp", "2", "--set", "divisor=64"];
+    convert(&workplace, &[&["%megatron/expected_hf/llama", "@ranks", "--to", "mcore"], &split[..]].concat());
+    let ours = keys(&workplace.path("ranks"));
+    assert_eq!(ours.len(), 2);
+    for (rank, ours) in &ours {
+        assert_eq!(*ours, of_model(&theirs[rank]), "{rank}");
+    }
+}
+
+/// Names of a stage of one layer, as Transformer Engine's layers have them.
+fn stage(parts: &[&str], before: &[&str], after: &[&str]) -> BTreeSet<String> {
+    let layer = parts.iter().map(|part| format!("model.decoder.layers.0.{part}"));
+    layer.chain(before.iter().chain(after).map(|name| format!("model.{name}"))).collect()
+}
+
+#[test]
+fn each_rank_of_megatron_core_has_the_names_that_its_defaults_load() {
+    let llama = [
+        "self_attention.linear_proj.weight",
+        "self_attention.linear_qkv.layer_norm_weight",
+        "self_attention.linear_qkv.weight",
+        "mlp.linear_fc1.layer_norm_weight",
+        "mlp.linear_fc1.weight",
+        "mlp.linear_fc2.weight",
+    ];
+    let biases = [
+        "self_attention.linear_proj.bias",
+        "self_attention.linear_qkv.layer_norm_bias",
+        "self_attention.linear_qkv.bias",
+        "mlp.linear_fc1.layer_norm_bias",
+        "mlp.linear_fc1.bias",
+        "mlp.linear_fc2.bias",
+    ];
+    let gpt2 = [&llama[..], &biases].concat();
+    // A head that is the embedding again is stored on the last stage alone, and untied there too.
+    let (head, words) = ("output_layer.weight", "embedding.word_embeddings.weight");
+    let positions = "embedding.position_embeddings.weight";
+    let norm = ["decoder.final_layernorm.weight", "decoder.final_layernorm.bias"];
+    let cases = [
+        ("llama", false, stage(&llama, &[words], &[]), stage(&llama, &[], &[norm[0], head])),
+        ("llama", true, stage(&llama, &[words], &[]), stage(&llama, &[], &[norm[0], head])),
+        ("gpt2", true, stage(&gpt2, &[words, positions], &[]), stage(&gpt2, &[], &[norm[0], norm[1], head])),
+    ];
+    for (model, tied, first, last) in cases {
+        let workplace = Workplace::new();
+        put_model(&workplace, model, tied);
+        convert(&workplace, &["@model", "@ranks", "--to", "mcore", "--tp", "2", "--pp", "2"]);
+        let names: BTreeMap<String, BTreeSet<String>> = keys(&workplace.path("ranks"))
+            .into_iter()
+            .map(|(rank, keys)| {
+                let name = |key: &String| key.split(' ').next().expect("a name").to_owned();
+                (rank, keys.iter().map(name).collect())
+            })
+            .collect();
+        let rank = |name: &str, names: &BTreeSet<String>| (name.to_owned(), names.clone());
+        let expected = BTreeMap::from([
+            rank("mp_rank_00_000", &first),
+            rank("mp_rank_00_001", &last),
+            rank("mp_rank_01_000", &first),
+            rank("mp_rank_01_001", &last),
+        ]);
+        assert_eq!(names, expected, "{model}, tied: {tied}");
+        // On one stage a tied head is the embedding itself.
+        convert(&workplace, &["@ranks", "@one", "--to", "mcore"]);
+        let one = keys(&workplace.path("one"));
+        let has_head = one["mp_rank_00"].iter().any(|key| key.starts_with(&format!("model.{head} ")));
+        assert_eq!(has_head, !tied, "{model}");
+        assert!(one["mp_rank_00"].iter().any(|key| key.contains("linear_qkv.layer_norm_weight")), "{model}");
+    }
+}
+
+/// A model of Hugging Face with a head of its own or without one.
+fn put_model(workplace: &Workplace, model: &str, tied: bool) {
+    let folder = data("megatron/expected_hf").join(model);
+    let mut tensors = read_tensors(&folder.join("model.safetensors"));
+    let mut config = read_json(&folder.join("config.json"));
+    if tied {
+        tensors.remove("lm_head.weight");
+        config["tie_word_embeddings"] = true.into();
+    }
+    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
+        assert_eq!(dtype, "F32");
+        (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("as it was read"))
+    });
+    workplace.put("model/config.json", config.to_string());
+    safetensors::serialize_to_file(views, None, &workplace.path("model/model.safetensors"))
+        .expect("the file can be written");
+}
+
+#[test]
+fn names_of_another_implementation_are_refused() {
+    let workplace = Workplace::new();
+    let common = ["convert", "%megatron/expected_hf/llama", "@ranks", "--to", "mcore", "--set"];
+    let done = workplace.run(&[&common[..], &["impl=apex"]].concat());
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(done.err.contains("`transformer_engine` or `local` (impl)"), "{}", done.err);
 }
 
 #[test]
