@@ -26,6 +26,13 @@ macro_rules! codes {
                 match self { $(Code::$name => $title,)* }
             }
 
+            /// Whether it is told of a mapping alone, and not of one with a checkpoint.
+            #[must_use]
+            pub fn needs_no_checkpoint(self) -> bool {
+                matches!(self, Code::AlternativeCondition | Code::NamesOfOneParameter)
+                    || !self.as_str().starts_with("TS06")
+            }
+
             /// The long form: what the mistake is, an example, and the way out. Markdown.
             #[must_use]
             pub const fn explanation(self) -> &'static str {

@@ -163,14 +163,15 @@ fn logits_are_those_of_the_reference_from_either_file() -> Result<()> {
 #[test]
 fn logits_are_the_same_whosever_layers_the_names_are_of() -> Result<()> {
     let cases = [
-        ("mcore_gpt2", "gpt2", "megatron/mcore-gpt2-tp2-torch"),
-        ("mcore_llama", "llama", "megatron/mcore-llama-tp2-torch"),
-        ("mcore_mixtral", "mixtral", "megatron/mcore-mixtral-ep2-torch"),
+        megatron("mcore_gpt2", "megatron/mcore-gpt2-tp2-torch"),
+        megatron("mcore_llama", "megatron/mcore-llama-tp2-torch"),
+        megatron("mcore_mixtral", "megatron/mcore-mixtral-ep2-torch"),
     ];
-    for (mapping, model, logits) in cases {
-        let case = megatron(mapping, logits);
+    for case in cases {
+        let mapping = case.mapping;
         let (ids, expected) = case.expected();
-        let hugging_face = Checkpoint::open(&data("megatron/expected_hf").join(model)).expect("a model");
+        let directory = tempfile::tempdir().expect("a directory");
+        let hugging_face = case.convert(&case.open(), directory.path());
         for (implementation, norm) in
             [("transformer_engine", "linear_qkv.layer_norm_weight"), ("local", ".input_layernorm.weight")]
         {

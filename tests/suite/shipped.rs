@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
 use transship::Checkpoint;
 
 use crate::command::Workplace;
@@ -236,6 +237,119 @@ fn put_model(workplace: &Workplace, model: &str, tied: bool) {
     workplace.put("model/config.json", config.to_string());
     safetensors::serialize_to_file(views, None, &workplace.path("model/model.safetensors"))
         .expect("the file can be written");
+}
+
+/// The Hub's own GPT-2 was saved without its head: no name begins with `transformer.`, and each layer has its mask.
+#[test]
+fn a_gpt2_whose_names_have_no_prefix_is_read() {
+    let folder = data("megatron/expected_hf/gpt2");
+    let tensors = read_tensors(&folder.join("model.safetensors"));
+    let mask = vec![0; 64 * 64 * 4];
+    let mut views: Vec<(String, TensorView<'_>)> = (0..2)
+        .map(|layer| {
+            let view = TensorView::new(Dtype::F32, vec![1, 1, 64, 64], &mask).expect("a mask");
+            (format!("h.{layer}.attn.bias"), view)
+        })
+        .collect();
+    views.extend(tensors.iter().filter_map(|(name, (_, shape, bytes))| {
+        let name = name.strip_prefix("transformer.")?;
+        Some((name.to_owned(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("as it was read")))
+    }));
+    let workplace = Workplace::new();
+    std::fs::create_dir(workplace.path("hub")).expect("a directory");
+    safetensors::serialize_to_file(views, None, &workplace.path("hub/model.safetensors"))
+        .expect("the file can be written");
+    let config = std::fs::read(folder.join("config.json")).expect("a config");
+    workplace.put("hub/config.json", config);
+    for side in ["mcore", "megatron"] {
+        let [ranks, back] = ["ranks", "back"].map(|name| format!("@{name}-{side}"));
+        convert(&workplace, &["@hub", &ranks, "--to", side, "--tp", "2"]);
+        let done = workplace.run(&["verify", "@hub", &ranks, "--mapping", &format!("{side}_gpt2")]);
+        assert_eq!(done.code, 0, "{side}: {}{}", done.out, done.err);
+        convert(&workplace, &[&ranks, &back]);
+        assert_is_model(&workplace.path(&back[1..]), "gpt2");
+    }
+}
+
+/// What Megatron-LM's `load_args_from_checkpoint` takes by force, and what its tools read without asking whether it is there.
+#[test]
+fn arguments_are_those_that_megatron_s_tools_read() {
+    let common = json!({
+        "add_qkv_bias": false, "apply_layernorm_1p": false, "apply_query_key_layer_scaling": false, "bf16": false,
+        "fp16": false, "hidden_size": 32, "num_attention_heads": 4, "num_layers": 2, "padded_vocab_size": 128,
+        "params_dtype": "torch.float32", "pipeline_model_parallel_size": 1, "seq_length": 64,
+        "sequence_parallel": false, "squared_relu": false, "tensor_model_parallel_size": 1,
+    });
+    let gpt2 = json!({
+        "add_bias_linear": true, "add_position_embedding": true, "attention_dropout": 0.1,
+        "group_query_attention": false, "hidden_dropout": 0.1, "normalization": "LayerNorm",
+        "position_embedding_type": "learned_absolute", "swiglu": false, "tokenizer_type": "GPT2BPETokenizer",
+        "untie_embeddings_and_output_weights": false,
+    });
+    let llama = json!({
+        "add_bias_linear": false, "add_position_embedding": false, "attention_dropout": 0.0,
+        "group_query_attention": true, "hidden_dropout": 0.0, "hidden_size": 40, "normalization": "RMSNorm",
+        "num_query_groups": 2, "position_embedding_type": "rope", "rotary_interleaved": false,
+        "rotary_percent": 1.0, "swiglu": true, "tokenizer_type": "HuggingFaceTokenizer",
+        "untie_embeddings_and_output_weights": true,
+    });
+    let mixtral = json!({
+        "hidden_size": 24, "moe_grouped_gemm": false, "moe_router_pre_softmax": false,
+        "moe_router_score_function": "softmax", "moe_router_topk": 2, "num_experts": 4,
+    });
+    let of_core = json!({ "rotary_base": 10000.0 });
+    for (model, side, expected) in [
+        ("gpt2", "mcore", vec![&common, &gpt2]),
+        ("gpt2", "megatron", vec![&common, &gpt2]),
+        ("llama", "mcore", vec![&common, &llama, &of_core]),
+        ("llama", "megatron", vec![&common, &llama]),
+        ("mixtral", "mcore", vec![&common, &llama, &mixtral, &of_core]),
+    ] {
+        let workplace = Workplace::new();
+        convert(&workplace, &[&format!("%megatron/expected_hf/{model}"), "@ranks", "--to", side]);
+        let checkpoint = Checkpoint::open(&workplace.path("ranks")).expect("it was just written");
+        let place = |name: &str| checkpoint.lookup(name).map(ToString::to_string);
+        assert_eq!(place("iteration").as_deref(), Some("0"), "{model} {side}");
+        let mut wanted = serde_json::Map::new();
+        for part in expected {
+            wanted.extend(part.as_object().expect("an object").clone());
+        }
+        for (name, value) in wanted {
+            let found = place(&format!("args.{name}")).unwrap_or_else(|| panic!("{model} {side}: no {name}"));
+            let shown = found.trim_matches(['"', '\'']).to_lowercase();
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned).to_lowercase();
+            let same = shown == value || shown.parse::<f64>().ok().is_some_and(|x| Ok(x) == value.parse());
+            assert!(same, "{model} {side}: {name} is {found}, not {value}");
+        }
+    }
+}
+
+/// What a run was trained with is not what a model would have.
+#[test]
+fn arguments_of_a_run_stay_when_it_is_split_anew() {
+    let workplace = Workplace::new();
+    let input = data("megatron/mcore-llama-tp2-torch/ckpt");
+    convert(&workplace, &["%megatron/mcore-llama-tp2-torch/ckpt", "@one", "--to", "mcore"]);
+    let [before, after] =
+        [input, workplace.path("one")].map(|path| Checkpoint::open(&path).expect("it opens"));
+    for name in [
+        "iteration",
+        "args.seq_length",
+        "args.attention_dropout",
+        "args.hidden_dropout",
+        "args.tokenizer_type",
+        "args.add_position_embedding",
+        "args.fp16",
+        "args.bf16",
+        "args.sequence_parallel",
+        "args.squared_relu",
+        "args.apply_query_key_layer_scaling",
+        "args.rotary_interleaved",
+    ] {
+        let place = |checkpoint: &Checkpoint| checkpoint.lookup(name).map(ToString::to_string);
+        assert!(place(&before).is_some(), "{name}");
+        assert_eq!(place(&before), place(&after), "{name}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Torch files of a target: one for each rank, in the directories that Megatron-LM reads.
 //!
-//! `latest_checkpointed_iteration.txt` names the iteration, or `release` where the checkpoint has none; the iteration's
+//! `latest_checkpointed_iteration.txt` names the iteration, or `release` where there is none but 0; the iteration's
 //! directory has `mp_rank_TT[_PPP]/model_optim_rng.pt` for every rank, each with the config and that rank's part
 //! of the parameters.
 
@@ -31,7 +31,8 @@ pub(super) fn plan_rank_files<'a>(
     planned: &Planned<'a>,
     documents: &Map<String, Json>,
 ) -> Result<RankFiles<'a>, OutputError> {
-    let iteration = documents.get("iteration").and_then(Json::as_u64);
+    // Of an iteration by number Megatron-LM wants the optimizer's state too; at 0 there is none.
+    let iteration = documents.get("iteration").and_then(Json::as_u64).filter(|number| *number > 0);
     let iteration = iteration.map_or(Iteration::Release, Iteration::Number);
     let (mut files, mut targets, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     let dictionaries = Dictionaries { mapping: binding.mapping, side: binding.to() };

@@ -243,7 +243,7 @@ fn megatron_llama_is_split_and_split_anew() {
 #[test]
 fn mcore_llama_is_split_and_split_anew() {
     let groups = ["part of a group on each rank", "several groups on each rank"];
-    check_cases(Family::McoreLlama, 12, &[&NAMES[..], &groups, &["a tied head on another stage"]].concat());
+    check_cases(Family::McoreLlama, 16, &[&NAMES[..], &groups, &["a tied head on another stage"]].concat());
 }
 
 #[test]
