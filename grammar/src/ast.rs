@@ -384,7 +384,7 @@ pub(crate) struct Rule {
 #[derive(Clone, Debug)]
 pub(crate) enum RuleSide {
     Term(Box<Term>),
-    Alternatives(Vec<Term>, Span),
+    Alternatives(Vec<Alternative>, Span),
     Labelled(Vec<(Ident, Term)>, Span),
 }
 
@@ -395,6 +395,13 @@ impl RuleSide {
             RuleSide::Alternatives(_, span) | RuleSide::Labelled(_, span) => *span,
         }
     }
+}
+
+/// One of several ways in which a parameter is stored, and when it is the one that is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Alternative {
+    pub(crate) term: Term,
+    pub(crate) condition: Option<Expr>,
 }
 
 #[derive(Clone, Debug)]

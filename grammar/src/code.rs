@@ -26,6 +26,13 @@ macro_rules! codes {
                 match self { $(Code::$name => $title,)* }
             }
 
+            /// Whether it is told of a mapping alone, and not of one with a checkpoint.
+            #[must_use]
+            pub fn needs_no_checkpoint(self) -> bool {
+                matches!(self, Code::AlternativeCondition | Code::NamesOfOneParameter)
+                    || !self.as_str().starts_with("TS06")
+            }
+
             /// The long form: what the mistake is, an example, and the way out. Markdown.
             #[must_use]
             pub const fn explanation(self) -> &'static str {
@@ -196,6 +203,10 @@ codes! {
     ReplicasDiffer = "0621", "replicas differ";
     /// An axis that ranks cannot share evenly.
     UnevenRanks = "0622", "ranks cannot share evenly";
+    /// A condition of an alternative that cannot decide which one is written.
+    AlternativeCondition = "0640", "condition of an alternative";
+    /// Two names that are of one parameter under some branches alone, both used by a model.
+    NamesOfOneParameter = "0641", "names of one parameter";
     /// A document of the mapping that cannot be read.
     UnreadableDocument = "0645", "document cannot be read";
     /// A setting that names several config values.

@@ -58,7 +58,8 @@ impl Mapping {
             // What is read is computed from the split that is read; a default fills in what the target needs.
             field.default.iter_mut().for_each(|default| default.each_rank(&to_other));
         }
-        mapping.config.writes.retain(|write| write.side == side);
+        // What asks the other side's documents has nothing to ask here, and what it would write is there already.
+        mapping.config.writes.retain(|write| write.side == side && write.value.first_place().is_none());
         for write in &mut mapping.config.writes {
             write.side = other;
             write.value.each_rank(&to_other);

@@ -216,6 +216,7 @@ impl Mapping {
                     layouts: vec![(Guard::default(), model.kernel_layout(id))],
                     affine: crate::mapping::Affine::IDENTITY,
                     dtype: None,
+                    written_when: None,
                     span,
                 }];
             }

@@ -46,6 +46,7 @@ pub const LIBRARIES: &[Shipped] = &[
     Shipped { name: "llama", text: include_str!("../library/llama.mapping") },
     Shipped { name: "mcore", text: include_str!("../library/mcore.mapping") },
     Shipped { name: "megatron_stages", text: include_str!("../library/megatron_stages.mapping") },
+    Shipped { name: "megatron_tools", text: include_str!("../library/megatron_tools.mapping") },
     Shipped { name: "megatron_vocab", text: include_str!("../library/megatron_vocab.mapping") },
 ];
 

@@ -94,7 +94,7 @@ fn every_code_is_explained() {
 #[test]
 fn wrong_examples_of_explanations_have_the_mistake_and_right_ones_have_none() {
     for code in Code::ALL {
-        let of_mapping = !code.as_str().starts_with("TS06");
+        let of_mapping = code.needs_no_checkpoint();
         let blocks = blocks(code.explanation());
         let (wrong, right): (Vec<_>, Vec<_>) =
             blocks.iter().filter(|b| b.info.starts_with("mapping")).partition(|b| b.info == "mapping wrong");

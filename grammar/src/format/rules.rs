@@ -9,8 +9,8 @@ use super::doc::{Doc, INDENT, WIDTH};
 use super::name::{clause, layout};
 use super::{quoted, words};
 use crate::ast::{
-    Affine, Drop, Emit, Ident, Item, Rule, RuleMatch, RuleOption, RuleOptionKind, RuleSide, Term,
-    TermContent, Tie, When,
+    Affine, Alternative, Drop, Emit, Ident, Item, Rule, RuleMatch, RuleOption, RuleOptionKind, RuleSide,
+    Term, TermContent, Tie, When,
 };
 use crate::source::Span;
 
@@ -50,15 +50,9 @@ impl Printer<'_> {
                 let (name, content) = self.term(term);
                 SideDoc::Term { name, content }
             }
-            RuleSide::Alternatives(terms, _) => SideDoc::Alternatives(
-                terms
-                    .iter()
-                    .map(|term| {
-                        let (name, content) = self.term(term);
-                        beside(name, content)
-                    })
-                    .collect(),
-            ),
+            RuleSide::Alternatives(terms, _) => {
+                SideDoc::Alternatives(terms.iter().map(|alternative| self.alternative(alternative)).collect())
+            }
             RuleSide::Labelled(terms, span) => {
                 let entries = terms.iter().map(|(label, term)| (label.span.to(term.span), (label, term)));
                 let inside = self.trivia.braces_at_end(*span);
@@ -72,6 +66,16 @@ impl Printer<'_> {
                 let line = on_one_line(&terms);
                 SideDoc::Labelled { block: braces(terms, indent), line }
             }
+        }
+    }
+
+    /// A term of several, and when it is the one that is written.
+    fn alternative(self, alternative: &Alternative) -> Doc {
+        let (name, content) = self.term(&alternative.term);
+        let term = beside(name, content);
+        match &alternative.condition {
+            Some(condition) => Doc::Cat(vec![term, Doc::text(" when "), self.expr(condition)]),
+            None => term,
         }
     }
 

@@ -51,8 +51,16 @@ pub struct Rule {
 pub struct Entry {
     /// The coordinates that its name fixes in sums.
     pub labels: Vec<(Vec<String>, String)>,
-    /// The ways it is stored in different eras; the first is written.
+    /// The ways it is stored in different eras, at least one; see [`Entry::written`].
     pub stored: Vec<Stored>,
+}
+
+impl Entry {
+    /// The way that is written: the first, unless the condition of another holds.
+    pub fn written(&self, holds: impl Fn(&Guard) -> bool) -> &Stored {
+        let conditional = self.stored.iter().find(|way| way.written_when.as_ref().is_some_and(&holds));
+        conditional.unwrap_or(&self.stored[0])
+    }
 }
 
 /// One way to store a parameter.
@@ -66,6 +74,8 @@ pub struct Stored {
     pub affine: Affine,
     /// The dtype it is written in, where it differs from the side's.
     pub dtype: Option<String>,
+    /// When it is written in place of the first way of its entry; never where absent. What it asks has no index.
+    pub written_when: Option<Guard>,
     /// Where it is written.
     pub span: Span,
 }

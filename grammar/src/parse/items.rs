@@ -6,8 +6,8 @@ use super::model::{parse_model, parse_repr};
 use super::name::parse_name;
 use super::{Node, Rule as Syntax, bug, expect, ident, span, string, without_keywords};
 use crate::ast::{
-    Affine, Arrow, Drop, Emit, Ident, Import, Item, LayoutDef, ModuleDecl, ModuleParam, Rule, RuleMatch,
-    RuleOption, RuleOptionKind, RuleSide, Term, TermContent, Tie, When,
+    Affine, Alternative, Arrow, Drop, Emit, Ident, Import, Item, LayoutDef, ModuleDecl, ModuleParam, Rule,
+    RuleMatch, RuleOption, RuleOptionKind, RuleSide, Term, TermContent, Tie, When,
 };
 
 pub(super) fn parse_item(node: Node<'_>) -> Item {
@@ -131,7 +131,7 @@ fn parse_rule_side(node: Node<'_>) -> RuleSide {
     let at = span(&inner);
     match inner.as_rule() {
         Syntax::term => RuleSide::Term(Box::new(parse_term(inner))),
-        Syntax::term_alt => RuleSide::Alternatives(inner.into_inner().map(parse_term).collect(), at),
+        Syntax::term_alt => RuleSide::Alternatives(inner.into_inner().map(parse_alternative).collect(), at),
         Syntax::term_block => {
             let labelled = |p: Node<'_>| {
                 let mut parts = p.into_inner();
@@ -141,6 +141,12 @@ fn parse_rule_side(node: Node<'_>) -> RuleSide {
         }
         _ => bug(),
     }
+}
+
+fn parse_alternative(node: Node<'_>) -> Alternative {
+    let mut children = without_keywords(node);
+    let term = parse_term(expect(children.next()));
+    Alternative { term, condition: children.next().map(parse_expr) }
 }
 
 fn parse_term(node: Node<'_>) -> Term {

@@ -8,13 +8,16 @@ use super::Resolver;
 use super::layout::{Actuals, Guarded, LayoutContext, set_role};
 use super::name::Expanded;
 use super::scope::Scope;
-use crate::ast::{self, Arrow, Ident, RuleOption, RuleOptionKind, RuleSide, Term, TermContent};
+use crate::ast::{self, Alternative, Arrow, Ident, RuleOption, RuleOptionKind, RuleSide, Term, TermContent};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::layout::{Factor, Layout};
-use crate::mapping::{Affine, Direction, Entry, Fill, RankEnd, RankId, Replicas, Rule, SideId, Stored};
+use crate::mapping::{
+    Affine, Direction, Entry, Fill, Guard, RankEnd, RankId, Replicas, Rule, SideId, Stored,
+};
 use crate::source::Span;
 use crate::template::Template;
+use crate::value::Pattern;
 
 /// The module that a parameter is part of.
 pub(super) struct Origin<'a> {
@@ -29,7 +32,8 @@ pub(super) struct Place<'a> {
     pub(super) rule: usize,
     pub(super) entry: usize,
     pub(super) slot: Option<String>,
-    pub(super) origin: Option<Rc<Origin<'a>>>,
+    /// For each way in which it is stored.
+    pub(super) origins: Vec<Option<Rc<Origin<'a>>>>,
 }
 
 /// A parameter of one side of a written rule, before names are grouped.
@@ -50,8 +54,8 @@ struct Slot<'a> {
 
 type Slots<'a> = IndexMap<Option<String>, Slot<'a>>;
 
-/// An entry, and the module that its first name is part of.
-type Written<'a> = (Entry, Option<Rc<Origin<'a>>>);
+/// An entry, and the module that each of its names is part of.
+type Written<'a> = (Entry, Vec<Option<Rc<Origin<'a>>>>);
 
 impl<'a> Resolver<'a> {
     pub(super) fn resolve_rule(&mut self, rule: &'a ast::Rule, scope: &Scope) {
@@ -76,9 +80,9 @@ impl<'a> Resolver<'a> {
                 let at = self.mapping.rules.len();
                 let sides = [SideId::Left, SideId::Right].map(|side| {
                     let entries = &written[side.index()];
-                    for (entry, (_, origin)) in entries.iter().enumerate() {
-                        let (slot, origin) = (name.clone(), origin.clone());
-                        self.places[side.index()].push(Place { rule: at, entry, slot, origin });
+                    for (entry, (_, origins)) in entries.iter().enumerate() {
+                        let (slot, origins) = (name.clone(), origins.clone());
+                        self.places[side.index()].push(Place { rule: at, entry, slot, origins });
                     }
                     entries.iter().map(|(entry, _)| entry.clone()).collect()
                 });
@@ -109,7 +113,7 @@ impl<'a> Resolver<'a> {
         for (side, written) in SideId::BOTH.into_iter().zip([&rule.left, &rule.right]) {
             let terms: Vec<&'a Term> = match written {
                 RuleSide::Term(term) => vec![term],
-                RuleSide::Alternatives(terms, _) => terms.iter().collect(),
+                RuleSide::Alternatives(terms, _) => terms.iter().map(|a| &a.term).collect(),
                 RuleSide::Labelled(terms, _) => terms.iter().map(|(_, t)| t).collect(),
             };
             for term in terms {
@@ -148,7 +152,17 @@ impl<'a> Resolver<'a> {
             RuleSide::Term(term) => self.term_slots(term, id, scope),
             RuleSide::Alternatives(terms, _) => {
                 let mut all = Slots::new();
-                let parts: Vec<_> = terms.iter().map(|t| self.term_slots(t, id, scope)).collect();
+                let parts: Vec<_> = terms
+                    .iter()
+                    .enumerate()
+                    .map(|(at, alternative)| {
+                        let written = self.written_when(alternative, at == 0);
+                        let mut slots = self.term_slots(&alternative.term, id, scope)?;
+                        let found = slots.values_mut().flat_map(|slot| &mut slot.found);
+                        found.for_each(|found| found.stored.written_when.clone_from(&written));
+                        Some(slots)
+                    })
+                    .collect();
                 for part in parts {
                     merge(&mut all, part?);
                 }
@@ -175,6 +189,35 @@ impl<'a> Resolver<'a> {
                 Some(all)
             }
         }
+    }
+
+    /// The branch under which an alternative is the one that is written. It is decided once for a whole checkpoint, and
+    /// the first alternative is what is written where no other's condition holds.
+    fn written_when(&mut self, alternative: &Alternative, is_first: bool) -> Option<Guard> {
+        let written = alternative.condition.as_ref()?;
+        let condition = self.resolve_expr(written, None)?;
+        let at = written.span;
+        let mistake = if is_first {
+            Some((
+                "the first alternative has a condition",
+                "it is the one that is written where no other's condition holds",
+                "put one without a condition first",
+            ))
+        } else if condition.has_index() {
+            Some((
+                "which alternative is written depends on an index",
+                "it is decided once for the whole checkpoint",
+                "ask config values alone, or have rules of their own under a `when`",
+            ))
+        } else {
+            None
+        };
+        if let Some((message, label, help)) = mistake {
+            self.error(Diagnostic::error(Code::AlternativeCondition, at, message, label).help(help));
+            return None;
+        }
+        let choice = self.choice(condition, vec![Pattern::truth(at), Pattern::any(at)], at);
+        Some(Guard(vec![(choice, 0)]))
     }
 
     fn term_slots(&mut self, term: &'a Term, side: SideId, scope: &Scope) -> Option<Slots<'a>> {
@@ -506,6 +549,7 @@ impl StoredParts {
                 layouts: self.layouts.clone(),
                 affine: self.affine,
                 dtype: self.dtype.clone(),
+                written_when: None,
                 span: self.span,
             },
         }
@@ -546,10 +590,13 @@ fn entries<'a>(found: &[&Found<'a>]) -> Vec<Written<'a>> {
     let mut groups: IndexMap<&[(Vec<String>, String)], Written<'a>> = IndexMap::new();
     for f in found {
         match groups.get_mut(f.labels.as_slice()) {
-            Some((entry, _)) => entry.stored.push(f.stored.clone()),
+            Some((entry, origins)) => {
+                entry.stored.push(f.stored.clone());
+                origins.push(f.origin.clone());
+            }
             None => {
                 let entry = Entry { labels: f.labels.clone(), stored: vec![f.stored.clone()] };
-                groups.insert(&f.labels, (entry, f.origin.clone()));
+                groups.insert(&f.labels, (entry, vec![f.origin.clone()]));
             }
         }
     }

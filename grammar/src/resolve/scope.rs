@@ -241,7 +241,21 @@ impl<'a> Resolver<'a> {
         let dtype = emit.cast.as_ref().map(|c| self.dtype(c));
         let layout = self.emit_layout(&emit.layout, side);
         let (Some(names), Some(value), Some(layout)) = (names, value, layout) else { return };
+        let mut written = Vec::new();
         for expanded in names {
+            // Of alternatives the first is written; what lies under another is left out when it is read.
+            let parameter = (expanded.lists.clone(), expanded.labels.clone());
+            if written.contains(&parameter) {
+                self.mapping.drops.push(Drop {
+                    guard: Guard::default(),
+                    side,
+                    name: expanded.template,
+                    reason: None,
+                    span: emit.span,
+                });
+                continue;
+            }
+            written.push(parameter);
             self.mapping.emits.push(Emit {
                 guard: scope.guard.clone(),
                 side,

@@ -69,6 +69,8 @@ pub struct Binding<'a> {
     pub(crate) notes: Vec<String>,
     /// The checkpoint it is compared with, where it is not converted.
     pub(crate) against: Option<Against>,
+    /// Whether the target has the first name of each parameter, as generated types have, whatever config says.
+    pub(crate) first_names: bool,
 }
 
 /// A config value and where it comes from.
@@ -143,6 +145,7 @@ impl<'a> Binding<'a> {
             ranks: Ranks::default(),
             notes: checkpoint.notes().to_vec(),
             against,
+            first_names: false,
         };
         binding.check_executable(&mut diagnostics);
         binding.read_documents(&mut diagnostics);
@@ -197,6 +200,7 @@ impl<'a> Binding<'a> {
             ranks: Ranks::default(),
             notes: Vec::new(),
             against: None,
+            first_names: false,
         };
         binding.read_documents(&mut diagnostics);
         binding.set_config(settings, &mut diagnostics);
@@ -267,6 +271,11 @@ impl<'a> Binding<'a> {
             .0
             .iter()
             .all(|(choice, branch)| self.branches[choice.index()].is_none_or(|taken| taken == *branch))
+    }
+
+    /// The way in which an entry of the target is written.
+    pub(crate) fn written<'e>(&self, entry: &'e grammar::Entry) -> &'e grammar::Stored {
+        entry.written(|guard| !self.first_names && self.holds(guard, &Key::new()))
     }
 
     /// The first and one past the last coordinate of an index axis.

@@ -45,7 +45,7 @@ pub(super) fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Tar
         if dims.any(|factor| target_padding(binding, factor).is_some()) {
             continue;
         }
-        let name = rule.sides[binding.to().index()].first().map(|e| &e.stored[0].name);
+        let name = rule.sides[binding.to().index()].first().map(|e| &binding.written(e).name);
         let name = name.map(|n| binding.mapping.display_template(n)).unwrap_or_default();
         notes.push(format!("`{name}` is written without padding, since nothing says how much it has"));
     }

@@ -169,14 +169,14 @@ impl<'a> Instance<'_, 'a> {
         })
     }
 
-    /// The way a target is stored: the first, or the one it has already where only ranks change.
+    /// The way a target is stored: the one that is written, or the one it has already where only ranks change.
     pub(super) fn target_way(&self) -> &'a Stored {
-        let ways = &self.entry.stored;
+        let written = self.binding.written(self.entry);
         let kept = self.binding.mapping.reflected.then(|| {
-            let claim = (self.number, self.entry_number, restrict(self.key, &ways[0].name));
-            ways.get(self.binding.claims.entries.get(&claim)?.era)
+            let claim = (self.number, self.entry_number, restrict(self.key, &written.name));
+            self.entry.stored.get(self.binding.claims.entries.get(&claim)?.era)
         });
-        kept.flatten().unwrap_or(&ways[0])
+        kept.flatten().unwrap_or(written)
     }
 
     /// Copies into one box of the target from all boxes that hold some of its elements.

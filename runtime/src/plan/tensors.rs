@@ -64,7 +64,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn of(instance: &Instance<'_, '_>, home: &Home) -> Place {
         let binding = instance.binding;
-        let template = &instance.entry.stored[0].name;
+        let template = &binding.written(instance.entry).name;
         let at = |axis| instance.key.iter().find(|(a, _)| *a == axis).map_or(0, |(_, at)| *at);
         let indices = template.indices().map(|index| at(index.axis));
         let mut path: Vec<u64> =
@@ -104,7 +104,7 @@ pub(super) fn plan_tensors<'a>(
         }
         let scopes = scopes_of(&binding.mapping.rules, number, binding.to());
         for (entry_number, entry) in rule.sides[binding.to().index()].iter().enumerate() {
-            for key in binding.keys(&entry.stored[0].name) {
+            for key in binding.keys(&binding.written(entry).name) {
                 if binding.holds(&rule.guard, &key) {
                     let (key, scopes, ranks) = (&key, &scopes, &ranks);
                     let instance =
@@ -187,7 +187,7 @@ fn plan_renaming<'a>(
     let rule = &binding.mapping.rules[number];
     let mut first_of: HashMap<(Key, &[String]), &Tensor> = HashMap::new();
     let Some(entry) = rule.sides[binding.to().index()].first() else { return };
-    let to = &entry.stored[0];
+    let to = binding.written(entry);
     for claim in binding.claims.renamed.iter().filter(|r| r.rule == number) {
         let tensor = &binding.checkpoint.tensors()[claim.tensor];
         match first_of.entry((sorted_key(&claim.captures), &claim.captures.stars)) {

@@ -1,6 +1,6 @@
 //! Torch files of a target: one for each rank, in the directories that Megatron-LM reads.
 //!
-//! `latest_checkpointed_iteration.txt` names the iteration, or `release` where the checkpoint has none; the iteration's
+//! `latest_checkpointed_iteration.txt` names the iteration, or `release` where there is none but 0; the iteration's
 //! directory has `mp_rank_TT[_PPP]/model_optim_rng.pt` for every rank, each with the config and that rank's part
 //! of the parameters.
 
@@ -57,7 +57,8 @@ pub(super) fn plan_rank_files<'a>(
 
 /// The iteration that the config says it is of.
 pub(super) fn iteration_of(documents: &Map<String, Json>) -> Iteration {
-    let iteration = documents.get("iteration").and_then(Json::as_u64);
+    // Of an iteration by number Megatron-LM wants the optimizer's state too; at 0 there is none.
+    let iteration = documents.get("iteration").and_then(Json::as_u64).filter(|number| *number > 0);
     iteration.map_or(Iteration::Release, Iteration::Number)
 }
 

@@ -122,7 +122,8 @@ pub(super) fn side_arrays(
     to: SideId,
     options: &BindOptions,
 ) -> Result<Vec<(String, Array)>, PortError> {
-    let binding = Binding::new(mapping, checkpoint, from, options)?;
+    let mut binding = Binding::new(mapping, checkpoint, from, options)?;
+    binding.first_names = true;
     if from == to { Ok(own_side(&binding)) } else { other_side(&binding) }
 }
 

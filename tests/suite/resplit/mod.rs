@@ -71,8 +71,13 @@ fn check_case(model: &Model, [a, b]: [&Split; 2]) {
     let run = |paths: [&str; 2], set: [&str; 2], split: Option<&Split>| {
         convert(&workplace, model, &[&paths[..], &set[..]].concat(), split);
     };
+    // Whose names are written is asked for once: what is split anew keeps those it has.
+    let local = if model.local { &["--set", "impl=local"][..] } else { &[] };
+    let write = |paths: [&str; 2], split: &Split| {
+        convert(&workplace, model, &[&paths[..], &divisor, local].concat(), Some(split));
+    };
     model.write(&workplace.path("hf"));
-    run(["@hf", "@a"], divisor, Some(a));
+    write(["@hf", "@a"], a);
     assert_is_cut_as(&a.of(model), &workplace.path("a"), "a");
     run(["@a", "@b"], vocab, Some(b));
     assert_is_cut_as(&b.of(model), &workplace.path("b"), "b");
@@ -83,7 +88,7 @@ fn check_case(model: &Model, [a, b]: [&Split; 2]) {
             &read_tensors(&workplace.path(merged).join("model.safetensors")),
         );
     }
-    run(["@merged-a", "@through"], divisor, Some(b));
+    write(["@merged-a", "@through"], b);
     assert!(listed(&workplace.path("through")) == listed(&workplace.path("b")), "b by the merged model");
     run(["@b", "@back"], vocab, Some(a));
     assert!(listed(&workplace.path("back")) == listed(&workplace.path("a")), "back to a");
@@ -124,21 +129,24 @@ fn model(family: Family) -> impl Strategy<Value = Model> {
     let sizes = (heads, select(vec![6, 10, 14]), select(vec![20, 28, 44, 52]), 31..=67usize);
     let rest =
         (3..=6usize, select(vec![15, 17, 19]), select(vec![18, 22, 26, 34]), select(vec![2, 4, 8, 32]));
-    (sizes, rest, any::<bool>(), any::<u64>()).prop_map(
-        move |((heads, head_dim, ffn, vocab), (layers, positions, hidden, divisor), tied, seed)| Model {
-            family,
-            layers,
-            heads: heads.0,
-            groups: heads.1,
-            head_dim,
-            hidden: if family.is_gpt2() { heads.0 * head_dim } else { hidden },
-            ffn,
-            vocab,
-            positions,
-            experts: 8,
-            tied: family.is_gpt2() || (tied && family == Family::McoreLlama),
-            divisor,
-            seed,
+    (sizes, rest, any::<[bool; 2]>(), any::<u64>()).prop_map(
+        move |((heads, head_dim, ffn, vocab), (layers, positions, hidden, divisor), [tied, local], seed)| {
+            Model {
+                family,
+                layers,
+                heads: heads.0,
+                groups: heads.1,
+                head_dim,
+                hidden: if family.is_gpt2() { heads.0 * head_dim } else { hidden },
+                ffn,
+                vocab,
+                positions,
+                experts: 8,
+                tied: family.is_gpt2() || (tied && family == Family::McoreLlama),
+                local: local && family.is_core(),
+                divisor,
+                seed,
+            }
         },
     )
 }
@@ -166,9 +174,13 @@ fn traits(model: &Model, splits: [&Split; 2]) -> Vec<&'static str> {
         ("several groups on each rank", any(&|s| s.tp > 1 && s.tp < model.groups)),
         ("experts on other ranks", any(&|s| s.ep > 1)),
         ("a tied head on another stage", model.tied && any(&|s| s.pp > 1)),
+        ("names of local layers", model.local),
+        ("names of Transformer Engine", model.family.is_core() && !model.local),
     ];
     of_all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect()
 }
+
+const NAMES: [&str; 2] = ["names of local layers", "names of Transformer Engine"];
 
 /// The same cases on every run; those that are `wanted` must be among them.
 fn check_cases(family: Family, count: u32, wanted: &[&str]) {
@@ -204,6 +216,7 @@ fn a_model_all_of_whose_sizes_are_alike() {
         positions: 16,
         experts: 0,
         tied: false,
+        local: false,
         divisor: 4,
         seed: 11,
     };
@@ -219,7 +232,7 @@ fn megatron_gpt2_is_split_and_split_anew() {
 
 #[test]
 fn mcore_gpt2_is_split_and_split_anew() {
-    check_cases(Family::McoreGpt2, 8, &["a tied head on another stage"]);
+    check_cases(Family::McoreGpt2, 8, &[&NAMES[..], &["a tied head on another stage"]].concat());
 }
 
 #[test]
@@ -230,10 +243,11 @@ fn megatron_llama_is_split_and_split_anew() {
 #[test]
 fn mcore_llama_is_split_and_split_anew() {
     let groups = ["part of a group on each rank", "several groups on each rank"];
-    check_cases(Family::McoreLlama, 12, &[&groups[..], &["a tied head on another stage"]].concat());
+    check_cases(Family::McoreLlama, 16, &[&NAMES[..], &groups, &["a tied head on another stage"]].concat());
 }
 
 #[test]
 fn mcore_mixtral_is_split_and_split_anew() {
-    check_cases(Family::McoreMixtral, 6, &["experts on other ranks", "part of a group on each rank"]);
+    let wanted = ["experts on other ranks", "part of a group on each rank"];
+    check_cases(Family::McoreMixtral, 6, &[&NAMES[..], &wanted].concat());
 }

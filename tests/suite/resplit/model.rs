@@ -60,6 +60,8 @@ pub(super) struct Model {
     pub(super) experts: usize,
     /// Whether the head is the embedding.
     pub(super) tied: bool,
+    /// Whether a model of Megatron-Core has the names of its local layers, not those of Transformer Engine.
+    pub(super) local: bool,
     /// What Megatron makes the padded vocabulary divisible by on each tensor rank.
     pub(super) divisor: usize,
     pub(super) seed: u64,

@@ -122,6 +122,7 @@ fn arguments_say_how_layers_lie_over_stages() {
         positions: 15,
         experts: 0,
         tied: false,
+        local: false,
         divisor: 8,
         seed: 5,
     };

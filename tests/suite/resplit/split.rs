@@ -121,7 +121,7 @@ impl Rank<'_> {
             Family::MegatronLlama => ("encoder", "final_norm", "model.norm"),
             Family::McoreLlama | Family::McoreMixtral => ("decoder", "final_layernorm", "model.norm"),
         };
-        self.copy(from, &format!("{inner}{stack}.{norm}"), own);
+        self.copy(from, &format!("{inner}{stack}.{norm}."), own);
         if !self.model.tied {
             own.insert(format!("{inner}output_layer.weight"), self.vocabulary("lm_head.weight"));
         } else if !first {
@@ -137,7 +137,7 @@ impl Rank<'_> {
     fn copy(&self, from: &str, to: &str, own: &mut Parameters) {
         for part in ["weight", "bias"] {
             if let Some(parameter) = self.whole.get(&format!("{from}.{part}")) {
-                own.insert(format!("{to}.{part}"), parameter.clone());
+                own.insert(format!("{to}{part}"), parameter.clone());
             }
         }
     }
@@ -149,7 +149,7 @@ impl Rank<'_> {
             format!("{layers}.{number}.{name}")
         };
         let whole = |name: &str| &self.whole[&of(name)];
-        let names = names(self.model.family);
+        let names = names(self.model);
         let (ln_1, ln_2) = if self.model.family.is_gpt2() {
             ("ln_1", "ln_2")
         } else {
@@ -217,7 +217,8 @@ fn thirds(qkv: &Parameter) -> [Parameter; 3] {
     [0, 1, 2].map(|part| qkv.rows(part * own, own))
 }
 
-/// Names inside a layer.
+/// Names inside a layer; those of norms with what stands before `weight` and `bias`.
+#[derive(Clone, Copy)]
 struct Names {
     first_norm: &'static str,
     qkv: &'static str,
@@ -227,28 +228,33 @@ struct Names {
     fc2: &'static str,
 }
 
-fn names(family: Family) -> Names {
-    let core = Names {
-        first_norm: "input_layernorm",
+fn names(model: &Model) -> Names {
+    let local = Names {
+        first_norm: "input_layernorm.",
         qkv: "self_attention.linear_qkv",
         proj: "self_attention.linear_proj",
-        second_norm: "pre_mlp_layernorm",
+        second_norm: "pre_mlp_layernorm.",
         fc1: "mlp.linear_fc1",
         fc2: "mlp.linear_fc2",
     };
+    // The norm before a router, which is no linear layer of Transformer Engine, stays by itself.
+    let experts = Names { first_norm: "self_attention.linear_qkv.layer_norm_", ..local };
+    let fused = Names { second_norm: "mlp.linear_fc1.layer_norm_", ..experts };
     let legacy = Names {
-        first_norm: "input_layernorm",
+        first_norm: "input_layernorm.",
         qkv: "self_attention.query_key_value",
         proj: "self_attention.dense",
-        second_norm: "post_attention_layernorm",
+        second_norm: "post_attention_layernorm.",
         fc1: "mlp.dense_h_to_4h",
         fc2: "mlp.dense_4h_to_h",
     };
-    match family {
-        Family::McoreGpt2 | Family::McoreLlama | Family::McoreMixtral => core,
+    match model.family {
+        Family::McoreGpt2 | Family::McoreLlama | Family::McoreMixtral if model.local => local,
+        Family::McoreGpt2 | Family::McoreLlama => fused,
+        Family::McoreMixtral => experts,
         Family::MegatronGpt2 => legacy,
         Family::MegatronLlama => {
-            Names { first_norm: "input_norm", second_norm: "post_attention_norm", ..legacy }
+            Names { first_norm: "input_norm.", second_norm: "post_attention_norm.", ..legacy }
         }
     }
 }

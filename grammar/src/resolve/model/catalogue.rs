@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::ast;
-use crate::mapping::SideId;
+use crate::mapping::{SideId, Stored};
 use crate::resolve::Resolver;
 use crate::resolve::rule::Origin;
 use crate::source::Span;
@@ -80,7 +80,7 @@ impl Path {
     }
 }
 
-/// A parameter of the side.
+/// A parameter of the side under one of its names: where it is stored in several ways, each has a name.
 pub(super) struct StoredPlace<'a> {
     pub(super) path: Option<Path>,
     pub(super) template: Template,
@@ -90,13 +90,36 @@ pub(super) struct StoredPlace<'a> {
     /// In [`Catalogue::modules`].
     pub(super) module: Option<usize>,
     pub(super) origin: Option<Rc<Origin<'a>>>,
-    /// Rules and their entries.
-    pub(super) found: Vec<(usize, usize)>,
+    /// The rules that have this name, and where in them.
+    pub(super) found: Vec<Found>,
     pub(super) span: Span,
     /// Whether a rule gives it to this side at all.
     pub(super) given: bool,
-    /// Where the model uses it first.
+    /// Where the model uses it first, under this name.
     pub(super) used: Option<Span>,
+}
+
+impl StoredPlace<'_> {
+    /// Whether this is the first name that some rule gives the parameter.
+    pub(super) fn is_first(&self) -> bool {
+        self.found.iter().any(|found| found.way == 0)
+    }
+}
+
+/// A way to store an entry of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) rule: usize,
+    pub(super) entry: usize,
+    /// In [`crate::Entry::stored`].
+    pub(super) way: usize,
+}
+
+impl Found {
+    /// Whether both are ways to store one parameter.
+    pub(super) fn is_of(&self, other: &Found) -> bool {
+        (self.rule, self.entry) == (other.rule, other.entry)
+    }
 }
 
 /// A module of the side.
@@ -127,43 +150,53 @@ impl<'a> Catalogue<'a> {
         let mut all = Catalogue::default();
         for place in &resolver.places[side.index()] {
             let rule = &resolver.mapping.rules[place.rule];
-            let Some(stored) = rule.sides[side.index()].get(place.entry).and_then(|e| e.stored.first())
-            else {
-                continue;
-            };
+            let Some(entry) = rule.sides[side.index()].get(place.entry) else { continue };
             let given = rule.direction.goes_to(side);
-            let known = all.parameters.iter_mut().find(|p| p.template == stored.name);
-            if let Some(known) = known {
-                known.found.push((place.rule, place.entry));
-                known.given |= given;
-                continue;
+            for (way, (stored, origin)) in entry.stored.iter().zip(&place.origins).enumerate() {
+                let found = Found { rule: place.rule, entry: place.entry, way };
+                all.add(stored, origin.as_ref(), place.slot.as_ref(), found, given);
             }
-            let path = Path::of(&stored.name);
-            let module_path = place.origin.as_ref().and_then(|origin| Path::of(&origin.path));
-            let own = match (&path, &module_path) {
-                (Some(path), Some(module)) => module.words_to(path),
-                (Some(path), None) => path.0.last().map(|s| s.name.clone()).unwrap_or_default(),
-                (None, _) => String::new(),
-            };
-            let at = all.parameters.len();
-            let module = module_path.and_then(|path| all.module(&path, place.origin.as_ref()?, at));
-            all.parameters.push(StoredPlace {
-                path,
-                template: stored.name.clone(),
-                own,
-                slot: place.slot.clone(),
-                module,
-                origin: place.origin.clone(),
-                found: vec![(place.rule, place.entry)],
-                span: stored.span,
-                given,
-                used: None,
-            });
         }
         all
     }
 
-    fn module(&mut self, path: &Path, origin: &Origin<'a>, parameter: usize) -> Option<usize> {
+    fn add(
+        &mut self,
+        stored: &Stored,
+        origin: Option<&Rc<Origin<'a>>>,
+        slot: Option<&String>,
+        found: Found,
+        given: bool,
+    ) {
+        if let Some(known) = self.parameters.iter_mut().find(|p| p.template == stored.name) {
+            known.found.push(found);
+            known.given |= given;
+            return;
+        }
+        let path = Path::of(&stored.name);
+        let module_path = origin.and_then(|origin| Path::of(&origin.path));
+        let own = match (&path, &module_path) {
+            (Some(path), Some(module)) => module.words_to(path),
+            (Some(path), None) => path.0.last().map(|s| s.name.clone()).unwrap_or_default(),
+            (None, _) => String::new(),
+        };
+        let at = self.parameters.len();
+        let module = module_path.zip(origin).map(|(path, origin)| self.module(&path, origin, at));
+        self.parameters.push(StoredPlace {
+            path,
+            template: stored.name.clone(),
+            own,
+            slot: slot.cloned(),
+            module,
+            origin: origin.cloned(),
+            found: vec![found],
+            span: stored.span,
+            given,
+            used: None,
+        });
+    }
+
+    fn module(&mut self, path: &Path, origin: &Origin<'a>, parameter: usize) -> usize {
         let same = |m: &ModulePlace<'a>| m.path == *path && std::ptr::eq(m.declaration, origin.module);
         let known = self.modules.iter().position(same);
         let at = known.unwrap_or_else(|| {
@@ -172,13 +205,13 @@ impl<'a> Catalogue<'a> {
             self.modules.len() - 1
         });
         self.modules[at].parameters.push(parameter);
-        Some(at)
+        at
     }
 
-    /// What lies at this path.
+    /// What lies at this path, under whichever of its names.
     pub(super) fn at(&self, path: &Path) -> Option<Target> {
-        if let Some(module) = self.modules.iter().position(|m| m.path == *path) {
-            return Some(Target::Module(module));
+        if let Some(module) = self.modules_at(path).first() {
+            return Some(Target::Module(*module));
         }
         if let Some(parameter) = self.parameters.iter().position(|p| p.path.as_ref() == Some(path)) {
             return Some(Target::Parameter(parameter));
@@ -186,20 +219,45 @@ impl<'a> Catalogue<'a> {
         self.paths().any(|p| p.starts_with(path)).then(|| Target::Scope(path.clone()))
     }
 
-    /// All modules that share the path of one.
-    pub(super) fn modules_at(&self, module: usize) -> Vec<usize> {
-        let path = &self.modules[module].path;
-        (0..self.modules.len()).filter(|m| self.modules[*m].path == *path).collect()
+    /// The modules that a path can mean. One that computes something goes before one that has parameters alone, such as
+    /// a norm that is stored inside the layer after it, and a first name before an alternative.
+    pub(super) fn modules_at(&self, path: &Path) -> Vec<usize> {
+        let rank = |module: &ModulePlace<'a>| {
+            let first = module.parameters.iter().any(|p| self.parameters[*p].is_first());
+            (module.declaration.kind.is_some(), first)
+        };
+        let here = || self.modules.iter().enumerate().filter(|(_, module)| module.path == *path);
+        let best = here().map(|(_, module)| rank(module)).max();
+        here().filter(|(_, module)| Some(rank(module)) == best).map(|(at, _)| at).collect()
+    }
+
+    /// Whether a parameter is used, under this name or another, in all rules that give it this one.
+    pub(super) fn is_used(&self, place: usize) -> bool {
+        let used = |one: &Found| self.use_of(one).is_some();
+        self.parameters[place].found.iter().all(used)
+    }
+
+    /// Where what a rule has is used first, under whichever name.
+    pub(super) fn use_of(&self, one: &Found) -> Option<Span> {
+        let mut all = self.parameters.iter().filter(|p| p.used.is_some());
+        all.find(|p| p.found.iter().any(|other| other.is_of(one)))?.used
     }
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.parameters.iter().filter_map(|p| p.path.as_ref())
     }
 
-    /// The scopes at this path that have an index: one for each way in which the index is written.
+    /// The scopes at this path that have an index: one for each way in which the index is written. Those of alternatives
+    /// count where first names have none.
     pub(super) fn indexed(&self, path: &Path) -> Vec<Path> {
+        let first = self.indexed_by(path, true);
+        if first.is_empty() { self.indexed_by(path, false) } else { first }
+    }
+
+    fn indexed_by(&self, path: &Path, first: bool) -> Vec<Path> {
         let mut all: Vec<Path> = Vec::new();
-        for candidate in self.paths() {
+        let places = self.parameters.iter().filter(|p| p.is_first() || !first);
+        for candidate in places.filter_map(|p| p.path.as_ref()) {
             let Some(segment) = candidate.0.get(path.0.len().wrapping_sub(1)) else { continue };
             let name = path.0.last().map(|s| s.name.as_str());
             if !candidate.starts_with(&path.parent()) || Some(segment.name.as_str()) != name {

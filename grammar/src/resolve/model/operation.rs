@@ -1,13 +1,13 @@
 //! Parameters and modules as operations use them: which axes each operand has.
 
 use super::Forward;
-use super::catalogue::StoredPlace;
+use super::catalogue::{Found, StoredPlace};
 use super::operand::{Operand, elements};
 use super::shape::numbers;
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::layout::{Factor, Layout};
-use crate::mapping::{ChoiceId, Guard};
+use crate::mapping::{ChoiceId, Guard, Stored};
 use crate::model::{
     Dim, Module, ModuleId, ModuleKind, Parameter, ParameterId, ParameterSource, Value, ValueKind,
 };
@@ -26,18 +26,20 @@ impl<'a> Forward<'_, 'a> {
     pub(super) fn parameter(&mut self, place: usize, span: Span) -> Option<(ParameterId, Vec<Operand>)> {
         self.check_presence(place, span)?;
         let operands = self.operands(place, span)?;
+        let known = self.known_parameter(place, span)?;
         let stored = &mut self.catalogue.parameters[place];
         stored.used.get_or_insert(span);
-        if let Some(id) = self.parameters.get(&place) {
-            return Some((*id, operands));
+        if let Some(id) = known {
+            self.parameters.insert(place, id);
+            return Some((id, operands));
         }
         let (name, module) = (stored.own.clone(), stored.module);
         let rules = &self.resolver.mapping.rules;
-        let optional = stored.found.iter().any(|(rule, _)| rules[*rule].optional);
-        let source = |(rule, entry): &(usize, usize)| ParameterSource {
-            guard: rules[*rule].guard.clone(),
-            rule: *rule,
-            entry: *entry,
+        let optional = stored.found.iter().any(|found| rules[found.rule].optional);
+        let source = |found: &Found| ParameterSource {
+            guard: rules[found.rule].guard.clone(),
+            rule: found.rule,
+            entry: found.entry,
         };
         let sources = stored.found.iter().map(source).collect();
         let path = stored.path.clone().unwrap_or_default();
@@ -51,6 +53,41 @@ impl<'a> Forward<'_, 'a> {
         let module = module.and_then(|m| self.module_of(m, span));
         self.model.parameters[id.index()].module = module;
         Some((id, operands))
+    }
+
+    /// The parameter that is used already, under this name or another. Two names are of one parameter where all rules
+    /// that have the one have the other.
+    fn known_parameter(&mut self, place: usize, span: Span) -> Option<Option<ParameterId>> {
+        if let Some(id) = self.parameters.get(&place) {
+            return Some(Some(*id));
+        }
+        let found = &self.catalogue.parameters[place].found;
+        let shares = |other: &usize| {
+            let others = &self.catalogue.parameters[*other].found;
+            found.iter().any(|one| others.iter().any(|other| one.is_of(other)))
+        };
+        let Some((other, id)) = self.parameters.iter().find(|(other, _)| shares(other)) else {
+            return Some(None);
+        };
+        let (other, id) = (&self.catalogue.parameters[*other], *id);
+        let within = |a: &[Found], b: &[Found]| a.iter().all(|one| b.iter().any(|other| one.is_of(other)));
+        if within(found, &other.found) && within(&other.found, found) {
+            return Some(Some(id));
+        }
+        let shown = |p: &StoredPlace<'a>| self.resolver.mapping.display_template(&p.template);
+        let (name, first) = (shown(&self.catalogue.parameters[place]), shown(other));
+        let at = other.used.unwrap_or(other.span);
+        self.error(
+            Diagnostic::error(
+                Code::NamesOfOneParameter,
+                span,
+                format!("`{name}` and `{first}` are one parameter in some rules alone"),
+                "under one name here",
+            )
+            .with(at, "under the other here")
+            .help("use one of the names throughout, one that all branches have"),
+        );
+        None
     }
 
     /// The module that a parameter is used from, where its kind is known.
@@ -117,7 +154,7 @@ impl<'a> Forward<'_, 'a> {
 
     /// A name may stand for two modules with other parameters each, which only the parameters' names tell apart.
     fn check_one_module(&mut self, place: usize, span: Span) -> Option<()> {
-        let all = self.catalogue.modules_at(place);
+        let all = self.catalogue.modules_at(&self.catalogue.modules[place].path);
         if all.len() == 1 {
             return Some(());
         }
@@ -145,7 +182,7 @@ impl<'a> Forward<'_, 'a> {
     pub(super) fn check_given(&mut self, place: usize, span: Span) -> Option<()> {
         let stored = &self.catalogue.parameters[place];
         let rules = &self.resolver.mapping.rules;
-        if !stored.found.iter().any(|(rule, _)| rules[*rule].optional) {
+        if !stored.found.iter().any(|found| rules[found.rule].optional) {
             return Some(());
         }
         let name = self.resolver.mapping.display_template(&stored.template);
@@ -233,10 +270,13 @@ impl<'a> Forward<'_, 'a> {
         );
     }
 
+    fn way(&self, found: &Found) -> &Stored {
+        let side = self.model.side.index();
+        &self.resolver.mapping.rules[found.rule].sides[side][found.entry].stored[found.way]
+    }
+
     fn first_layout(&self, stored: &StoredPlace<'a>) -> Option<&Layout> {
-        let (rule, entry) = *stored.found.first()?;
-        let entry = &self.resolver.mapping.rules[rule].sides[self.model.side.index()][entry];
-        entry.stored.first()?.layouts.first().map(|(_, layout)| layout)
+        self.way(stored.found.first()?).layouts.first().map(|(_, layout)| layout)
     }
 
     /// The operands of a module's parameter by the formals of its kind; none where there is no kind.
@@ -259,11 +299,7 @@ impl<'a> Forward<'_, 'a> {
         let stored = &self.catalogue.parameters[place];
         let factors: Vec<Factor> = operands.iter().map(|o| o.factor.clone()).collect();
         let wanted = elements(&factors, span);
-        let side = self.model.side.index();
-        let rules = &self.resolver.mapping.rules;
-        let mut layouts = stored.found.iter().flat_map(|(rule, entry)| {
-            rules[*rule].sides[side][*entry].stored.first().map(|s| s.layouts.as_slice()).unwrap_or_default()
-        });
+        let mut layouts = stored.found.iter().flat_map(|found| &self.way(found).layouts);
         let other = layouts.find(|(_, layout)| elements(&layout.dims, span) != wanted);
         let Some((_, layout)) = other else { return Some(()) };
         let wanted = self.resolver.mapping.display_layout(&Layout { dims: factors, span });
@@ -286,7 +322,7 @@ impl<'a> Forward<'_, 'a> {
     fn check_presence(&mut self, place: usize, span: Span) -> Option<()> {
         let stored = &self.catalogue.parameters[place];
         let rules = &self.resolver.mapping.rules;
-        let guards: Vec<&Guard> = stored.found.iter().map(|(rule, _)| &rules[*rule].guard).collect();
+        let guards: Vec<&Guard> = stored.found.iter().map(|found| &rules[found.rule].guard).collect();
         let Some(lacking) = self.lacking(&guards, &self.context) else { return Some(()) };
         let choice = &self.resolver.mapping.choices[lacking.index()];
         let condition = self.resolver.source.slice(choice.on.span).to_owned();

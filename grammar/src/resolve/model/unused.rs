@@ -1,6 +1,7 @@
 //! What a model leaves out: parameters that nothing uses, variables that nothing reads.
 
 use super::Forward;
+use super::catalogue::Found;
 use crate::ast::Name;
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
@@ -43,15 +44,21 @@ impl<'a> Forward<'_, 'a> {
         }
         let mut told: Vec<Span> = Vec::new();
         let side = self.resolver.mapping.side(self.model.side).name.clone();
-        for (place, out) in self.catalogue.parameters.iter().zip(out) {
+        for (at, place) in self.catalogue.parameters.iter().enumerate().filter(|(_, place)| place.is_first())
+        {
+            let out = || {
+                let others = self.catalogue.parameters.iter().zip(&out).filter(|(_, out)| **out);
+                let left = |one: &Found| others.clone().any(|(p, _)| p.found.iter().any(|o| o.is_of(one)));
+                place.found.iter().all(left)
+            };
             // What one line gives, such as a whole module, is told of once.
-            if out || place.used.is_some() || !place.given || told.contains(&place.span) {
+            if !place.given || told.contains(&place.span) || self.catalogue.is_used(at) || out() {
                 continue;
             }
             told.push(place.span);
             let whole = |module: &usize| {
                 let mut all = self.catalogue.modules[*module].parameters.iter();
-                all.all(|p| self.catalogue.parameters[*p].used.is_none())
+                all.all(|p| !self.catalogue.is_used(*p))
             };
             let module = place.module.filter(whole).and(place.origin.as_ref());
             let template = module.map_or(&place.template, |origin| &origin.path);
@@ -84,7 +91,7 @@ impl<'a> Forward<'_, 'a> {
                 }
                 found = true;
                 out[at] = true;
-                used = used.or(place.used);
+                used = used.or_else(|| place.found.iter().find_map(|one| self.catalogue.use_of(one)));
             }
         }
         let written = self.resolver.source.slice(name.span).to_owned();

@@ -179,15 +179,12 @@ impl<'a> Forward<'_, 'a> {
             return self.error(diagnostic.help(format!("it is a copy of `{original}`; use that")));
         }
         let known = self.known_names(&prefix, &path);
-        let other = self.other_name(&path.below(rest), &path).map(|name| dotted(&prefix, &name));
-        self.error(
-            match other.or_else(|| nearest(text, known.iter().map(String::as_str)).map(str::to_owned)) {
-                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                None if text.contains('.') => diagnostic
-                    .help("parameters have the names that the rules give them on this side, below its root"),
-                None => diagnostic.help("bind it with `let` before, or name a config value"),
-            },
-        );
+        self.error(match nearest(text, known.iter().map(String::as_str)) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None if text.contains('.') => diagnostic
+                .help("parameters have the names that the rules give them on this side, below its root"),
+            None => diagnostic.help("bind it with `let` before, or name a config value"),
+        });
     }
 
     /// What a tie says that this, or a parameter right below it, is a copy of.
@@ -197,22 +194,6 @@ impl<'a> Forward<'_, 'a> {
         let mut copies = ties.filter_map(|tie| Some((Path::of(&tie.alias)?, &tie.of)));
         let is = |alias: &Path| alias == path || alias.parent() == *path;
         copies.find(|(alias, _)| is(alias)).map(|(_, of)| mapping.display_template(of))
-    }
-
-    /// The first name of a parameter or module of which a later one is written.
-    fn other_name(&self, path: &Path, base: &Path) -> Option<String> {
-        let side = self.model.side.index();
-        let of_rules = &self.resolver.mapping.rules;
-        self.catalogue.parameters.iter().find_map(|place| {
-            let entries =
-                place.found.iter().filter_map(|(rule, entry)| of_rules[*rule].sides[side].get(*entry));
-            let mut others = entries.flat_map(|e| e.stored.iter().skip(1)).filter_map(|s| Path::of(&s.name));
-            let first = place.path.as_ref()?;
-            others.any(|other| other.starts_with(path)).then(|| match place.module {
-                Some(module) => base.words_to(&self.catalogue.modules[module].path),
-                None => base.words_to(first),
-            })
-        })
     }
 
     /// Everything that could stand where a name does.
