@@ -313,6 +313,28 @@ pub struct Tie {
 }
 
 impl Mapping {
+    /// A choice for which none of these guards holds in some branch, where `context` holds; `None` where one of them holds in
+    /// any case.
+    #[must_use]
+    pub fn lacking(&self, guards: &[&Guard], context: &Guard) -> Option<ChoiceId> {
+        let possible: Vec<&Guard> = guards.iter().copied().filter(|g| !g.excludes(context)).collect();
+        let open =
+            |guard: &Guard| guard.0.iter().find(|part| !context.0.contains(part)).map(|(choice, _)| *choice);
+        let mut choices = possible.iter().map(|g| open(g));
+        let Some(first) = choices.next() else { return context.0.last().map(|(choice, _)| *choice) };
+        // A guard with nothing open holds here.
+        let choice = first?;
+        if choices.any(|c| c.is_none()) {
+            return None;
+        }
+        let branches = self.choices[choice.index()].patterns.len();
+        let lacks = |branch| {
+            let Some(inside) = context.and(&Guard(vec![(choice, branch)])) else { return false };
+            self.lacking(&possible, &inside).is_some()
+        };
+        (0..branches).any(lacks).then_some(choice)
+    }
+
     /// A side.
     #[must_use]
     pub fn side(&self, id: SideId) -> &Side {

@@ -1,9 +1,9 @@
 //! Mappings as types: generated code against what the command makes of the same checkpoints.
 
-use transship::grammar::SideId;
+use transship::grammar::{Captures, SideId};
 use transship::mappings::{MegatronGpt2, megatron_gpt2};
-use transship::port::{Port, PortConfig, SideTree, convert_tree, load_tree};
-use transship::{Array, BindOptions, Checkpoint, ConvertOptions, Setting, output};
+use transship::port::{Port, PortConfig, SideTree, Spec, convert_tree, load_tree, specs};
+use transship::{Array, BindOptions, Checkpoint, ConvertOptions, DType, Setting, output};
 
 use crate::oracle::{Tensors, assert_same_tensors, data, is_mask_buffer, read_tensors};
 
@@ -189,4 +189,86 @@ fn trees_hold_what_is_only_renamed_on_their_own_side_too() {
     let other: renamed::Two<Array> = load_tree(&checkpoint, &BindOptions::default()).expect("the other side");
     assert_eq!(other.b[1].w.bytes().expect("small").as_ref(), [3, 4]);
     assert_eq!(other.norm.weight.shape(), [2, 1]);
+}
+
+/// Loads both sides' trees from each side's parameters, and tells how many parameters each holds.
+fn whole_trees<P: Port, L, R>(sides: &[SideId], settings: &[(&str, &str)])
+where
+    L: SideTree<Array, Port = P>,
+    R: SideTree<Array, Port = P>,
+{
+    let set = |(name, value): &(&str, &str)| Setting { name: (*name).to_owned(), value: (*value).to_owned() };
+    let options = BindOptions { settings: settings.iter().map(set).collect(), ..BindOptions::default() };
+    for &side in sides {
+        let all =
+            specs(P::mapping(), &options.settings, side).unwrap_or_else(|e| panic!("{}: {e:?}", P::NAME));
+        let root = P::mapping().side(side).roots[0].render(&Captures::default()).unwrap_or_default();
+        let root = if root.is_empty() { root } else { format!("{root}.") };
+        let count = all.len();
+        let zeros = |spec: Spec| {
+            let shape = spec.shape.expect("layouts have shapes");
+            let bytes = usize::try_from(shape.iter().product::<u64>()).expect("small") * DType::F32.size();
+            (
+                format!("{root}{}", spec.name),
+                Array::new(DType::F32, &shape, vec![0; bytes]).expect("the bytes fit"),
+            )
+        };
+        let checkpoint =
+            Checkpoint::in_memory("zeros", all.into_iter().map(zeros).collect()).expect("names differ");
+        let loaded = |e: transship::port::PortError| -> usize { panic!("{} from {side:?}: {e}", P::NAME) };
+        let left = load_tree::<L>(&checkpoint, &options).map_or_else(loaded, |tree| tree.parameters().len());
+        let right = load_tree::<R>(&checkpoint, &options).map_or_else(loaded, |tree| tree.parameters().len());
+        assert_eq!(if side == SideId::Left { left } else { right }, count, "{}", P::NAME);
+    }
+}
+
+#[test]
+fn every_shipped_type_holds_tied_and_untied_models() {
+    use transship::mappings::*;
+    let llama = [
+        ("layers", "2"),
+        ("heads", "4"),
+        ("groups", "2"),
+        ("head_dim", "2"),
+        ("hidden", "8"),
+        ("ffn", "6"),
+        ("vocab", "10"),
+        ("positions", "16"),
+    ];
+    for tied in ["true", "false"] {
+        let llama = [&llama[..], &[("tied", tied)]].concat();
+        // By its head, which a tied model lacks, the legacy Llama is told from the legacy GPT-2.
+        let megatron = if tied == "true" { &[SideId::Right][..] } else { &SideId::BOTH };
+        let mixtral = [&llama[..], &[("experts", "2")]].concat();
+        whole_trees::<McoreLlama, mcore_llama::Mcore<Array>, mcore_llama::Llama<Array>>(
+            &SideId::BOTH,
+            &llama,
+        );
+        whole_trees::<MegatronLlama, megatron_llama::Megatron<Array>, megatron_llama::Llama<Array>>(
+            megatron, &llama,
+        );
+        whole_trees::<McoreMixtral, mcore_mixtral::Mcore<Array>, mcore_mixtral::Mixtral<Array>>(
+            &SideId::BOTH,
+            &mixtral,
+        );
+    }
+    let gpt2 = [
+        ("layers", "2"),
+        ("heads", "4"),
+        ("hidden", "8"),
+        ("ffn", "6"),
+        ("vocab", "10"),
+        ("positions", "16"),
+    ];
+    let bert = [&gpt2[..], &[("kinds", "2"), ("relation", "2")]].concat();
+    whole_trees::<MegatronGpt2, megatron_gpt2::Megatron<Array>, megatron_gpt2::Gpt2<Array>>(
+        &SideId::BOTH,
+        &gpt2,
+    );
+    whole_trees::<McoreGpt2, mcore_gpt2::Mcore<Array>, mcore_gpt2::Gpt2<Array>>(&SideId::BOTH, &gpt2);
+    // On Megatron's side the heads lie outside the parameters' root.
+    whole_trees::<MegatronBert, megatron_bert::Megatron<Array>, megatron_bert::MegatronBert<Array>>(
+        &[SideId::Right],
+        &bert,
+    );
 }

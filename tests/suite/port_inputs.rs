@@ -6,6 +6,8 @@ use transship::{Array, BindOptions, Checkpoint, DType, Setting};
 
 #[path = "../../macros/codegen/tests/inputs/choice.rs"]
 mod choice;
+#[path = "../../macros/codegen/tests/inputs/conditions.rs"]
+mod conditions;
 #[path = "../../macros/codegen/tests/inputs/keywords.rs"]
 mod keywords;
 #[path = "../../macros/codegen/tests/inputs/leaf_lists.rs"]
@@ -94,6 +96,40 @@ fn optional_parameters_and_parts() {
 }
 
 #[test]
+fn parts_of_some_configs_and_some_layers() {
+    let model = |first: &str, tied: &str| -> conditions::Model {
+        load(&[("wide", "2"), ("layers", "3"), ("first", first), ("tied", tied)], &|_| true)
+    };
+    let dense =
+        |model: &conditions::Model| model.h.iter().map(|layer| layer.ffn.is_some()).collect::<Vec<_>>();
+    let sparse =
+        |model: &conditions::Model| model.h.iter().map(|layer| layer.gate.is_some()).collect::<Vec<_>>();
+    let mixed = model("1", "false");
+    assert_eq!((dense(&mixed), sparse(&mixed)), (vec![true, false, false], vec![false, true, true]));
+    assert!(mixed.lm_head.is_some_and(|head| head.weight.shape() == [2]));
+    let tied = model("3", "true");
+    assert_eq!((dense(&tied), sparse(&tied)), (vec![true; 3], vec![false; 3]));
+    assert!(tied.lm_head.is_none());
+}
+
+#[test]
+fn trees_hold_what_some_configs_and_some_layers_have() {
+    for (first, tied) in [("0", "true"), ("2", "false"), ("3", "true")] {
+        let options = options(&[("wide", "2"), ("layers", "3"), ("first", first), ("tied", tied)]);
+        let left = counting::<conditions::Model>(SideId::Left, &options, &|_| true);
+        let one: conditions::mapping::One<Array> =
+            load_tree(&left, &options).unwrap_or_else(|e| panic!("{e}"));
+        let two: conditions::mapping::Two<Array> =
+            load_tree(&left, &options).unwrap_or_else(|e| panic!("{e}"));
+        let first: usize = first.parse().expect("a number");
+        assert_eq!(one.layers.iter().filter(|layer| layer.mlp.is_some()).count(), first);
+        assert_eq!(two.h.iter().filter(|layer| layer.gate.is_some()).count(), 3 - first);
+        assert_eq!((one.head.is_some(), two.lm_head.is_some()), (tied == "false", tied == "false"));
+        assert_eq!(two.parameters().len(), left.tensors().len());
+    }
+}
+
+#[test]
 fn names_that_are_no_identifiers() {
     let model: keywords::Model = load(&[("hidden", "2")], &|_| true);
     assert_eq!((bytes(&model.r#match.r#in), bytes(&model.own.a_b)), (vec![0, 1], vec![2, 3]));
@@ -120,6 +156,7 @@ fn layouts_follow_the_config() {
 fn both_sides_are_trees() {
     let names = [choice::Mapping::NAME, keywords::Mapping::NAME, leaf_lists::Mapping::NAME];
     assert_eq!(names, ["choice", "keywords", "leaf_lists"]);
+    assert_eq!(conditions::Mapping::NAME, "conditions");
     let names = [nested_lists::Mapping::NAME, optional::Mapping::NAME, square::Mapping::NAME];
     assert_eq!(names, ["nested_lists", "optional", "square"]);
     let options = options(&[("hidden", "3"), ("ffn", "2"), ("layers", "2"), ("experts", "2")]);

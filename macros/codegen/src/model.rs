@@ -12,9 +12,9 @@ use transship_grammar::{SideId, Style, nearest, render_one};
 
 use crate::attributes::{Attributes, Take};
 use crate::error::Errors;
-use crate::place::{Missing, Spot, find, join, leaves, leaves_of, nearest_name, untaken};
+use crate::place::{Below, Missing, Spot, find, join, leaves, leaves_of, nearest_name, untaken};
 use crate::source::{self, Loaded};
-use crate::tree::{Node, whole_tree};
+use crate::tree::{Node, given, whole_tree};
 use crate::unit::{fingerprint, mapping_cell, tracking};
 
 /// A field of the user's struct.
@@ -47,7 +47,7 @@ struct Scope<'m> {
 /// What each field takes, and what flattened fields have to take between them.
 #[derive(Default)]
 struct Taken {
-    /// Below each field, by its place in the struct: the names that its type has to take.
+    /// Below each field, by its place in the struct: the names that its type has to take, marked where they may be absent.
     below: BTreeMap<usize, Vec<String>>,
     shared: Vec<String>,
 }
@@ -206,7 +206,8 @@ fn scope<'m>(
     let path = literal.value();
     match find(&fields, &path, true) {
         Ok(Spot { node: Node::Struct(inner), pattern, shown }) => {
-            let fields = inner.clone();
+            // Whether there is one at all is for whoever holds the struct to say.
+            let (fields, _) = given(inner);
             Some(Scope { loaded, side, pattern, shown, fields })
         }
         Ok(Spot { shown, .. }) => {
@@ -244,20 +245,20 @@ fn check_fields(
                 errors.at(field.span, unknown(scope, path, &missing, near.as_deref()));
                 // Whoever misspells a name does not leave it out as well.
                 if let Some(spot) = near.and_then(|near| find(&scope.fields, &near, false).ok()) {
-                    let meant = leaves(spot.node).into_iter().map(|leaf| join(&spot.pattern, &leaf));
+                    let meant = leaves(spot.node).into_iter().map(|leaf| join(&spot.pattern, &leaf.name));
                     takers.extend(meant.map(|leaf| (leaf, field.ident.to_string())));
                 }
                 continue;
             }
         };
-        let below: Vec<String> = leaves(spot.node);
-        let twice = below.iter().find_map(|leaf| takers.get(&join(&spot.pattern, leaf)));
+        let below = leaves(spot.node);
+        let twice = below.iter().find_map(|leaf| takers.get(&join(&spot.pattern, &leaf.name)));
         if let Some(other) = twice {
             errors.at(field.span, format!("`{}` is what the field `{other}` takes already", spot.shown));
         }
-        takers.extend(below.iter().map(|leaf| (join(&spot.pattern, leaf), field.ident.to_string())));
+        takers.extend(below.iter().map(|leaf| (join(&spot.pattern, &leaf.name), field.ident.to_string())));
         *path = spot.pattern;
-        taken.below.insert(i, below);
+        taken.below.insert(i, below.iter().map(Below::marked).collect());
     }
     if whole && !flattens {
         let left = untaken(&scope.fields, &|leaf| takers.contains_key(leaf));
@@ -272,7 +273,7 @@ fn check_fields(
         }
     }
     let left = leaves_of(&scope.fields).into_iter();
-    taken.shared = left.filter(|leaf| !takers.contains_key(leaf)).collect();
+    taken.shared = left.filter(|leaf| !takers.contains_key(&leaf.name)).map(|leaf| leaf.marked()).collect();
     taken
 }
 

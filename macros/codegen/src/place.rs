@@ -83,10 +83,25 @@ fn spot<'t>(name: &str, node: &'t Node) -> Spot<'t> {
     }
 }
 
-/// Every parameter at or below a node, as the runtime reads its name; empty for the node itself.
-pub(crate) fn leaves(node: &Node) -> Vec<String> {
+/// A parameter below a node.
+pub(crate) struct Below {
+    /// As the runtime reads it; empty for the node itself.
+    pub(crate) name: String,
+    /// Whether some configs, or some elements of a list, lack it.
+    pub(crate) may_be_absent: bool,
+}
+
+impl Below {
+    /// The name as checks of types take it: followed by `?` where it may be absent.
+    pub(crate) fn marked(&self) -> String {
+        format!("{}{}", self.name, if self.may_be_absent { "?" } else { "" })
+    }
+}
+
+/// Every parameter at or below a node.
+pub(crate) fn leaves(node: &Node) -> Vec<Below> {
     match node {
-        Node::Leaf(_) => vec![String::new()],
+        Node::Leaf(leaf) => vec![Below { name: String::new(), may_be_absent: leaf.when.is_some() }],
         Node::Struct(fields) => leaves_of(fields),
         // A list is stepped over by its field.
         Node::List(list) => leaves(&list.element),
@@ -94,10 +109,11 @@ pub(crate) fn leaves(node: &Node) -> Vec<String> {
 }
 
 /// Every parameter of fields.
-pub(crate) fn leaves_of(fields: &[(String, Node)]) -> Vec<String> {
+pub(crate) fn leaves_of(fields: &[(String, Node)]) -> Vec<Below> {
     let below = |(name, node): &(String, Node)| {
         let spot = spot(name, node);
-        leaves(spot.node).into_iter().map(|leaf| join(&spot.pattern, &leaf)).collect::<Vec<_>>()
+        let join = |leaf: Below| Below { name: join(&spot.pattern, &leaf.name), ..leaf };
+        leaves(spot.node).into_iter().map(join).collect::<Vec<_>>()
     };
     fields.iter().flat_map(below).collect()
 }
@@ -110,10 +126,10 @@ pub(crate) fn untaken(fields: &[(String, Node)], taken: &dyn Fn(&str) -> bool) -
         let below = |leaf: &str| taken(&join(&spot.pattern, leaf));
         let leaves = leaves(spot.node);
         match spot.node {
-            Node::Struct(inner) if leaves.len() == 1 || leaves.iter().any(|leaf| below(leaf)) => {
+            Node::Struct(inner) if leaves.len() == 1 || leaves.iter().any(|leaf| below(&leaf.name)) => {
                 all.extend(untaken(inner, &below).into_iter().map(|below| join(&spot.shown, &below)));
             }
-            _ if leaves.iter().any(|leaf| below(leaf)) => {}
+            _ if leaves.iter().any(|leaf| below(&leaf.name)) => {}
             _ => all.push(spot.shown),
         }
     }

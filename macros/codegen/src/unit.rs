@@ -12,7 +12,7 @@ use crate::candle::emit_models;
 use crate::config::emit_config;
 use crate::names::{ident, pascal, snake};
 use crate::source::Loaded;
-use crate::tree::{Leaf, List, Node, SideTree, side_tree};
+use crate::tree::{Leaf, List, Node, SideTree, given, side_tree};
 
 /// With what of the mapping's models no code can be generated for, where they are asked for.
 ///
@@ -238,7 +238,7 @@ impl<'m> Structs<'m> {
         let leaves: Option<Vec<(String, bool)>> = fields
             .iter()
             .map(|(name, node)| match node {
-                Node::Leaf(leaf) => Some((name.clone(), leaf.optional)),
+                Node::Leaf(leaf) => Some((name.clone(), leaf.may_be_absent())),
                 _ => None,
             })
             .collect();
@@ -269,7 +269,7 @@ impl<'m> Structs<'m> {
             let dotted = format!("{field}.");
             let docs = if shared { format!("The parameter `{field}`.") } else { self.docs(node) };
             let (ty, build, walk) = match node {
-                Node::Leaf(Leaf { optional: false, .. }) => {
+                Node::Leaf(leaf) if !leaf.may_be_absent() => {
                     (quote!(T), quote!(at.leaf(#field)?), quote!(at.leaf(#field, &self.#id);))
                 }
                 Node::Leaf(_) => (
@@ -278,8 +278,17 @@ impl<'m> Structs<'m> {
                     quote!(at.optional(#field, &self.#id);),
                 ),
                 Node::Struct(inner) => {
-                    let child = self.nested(name, field, inner);
-                    (quote!(#child<T>), quote!(at.child(#dotted)?), quote!(at.child(#dotted, &self.#id);))
+                    let (inner, absent) = given(inner);
+                    let child = self.nested(name, field, &inner);
+                    if absent {
+                        (
+                            quote!(::core::option::Option<#child<T>>),
+                            quote!(at.optional_child(#dotted)?),
+                            quote!(at.optional_child(#dotted, &self.#id);),
+                        )
+                    } else {
+                        (quote!(#child<T>), quote!(at.child(#dotted)?), quote!(at.child(#dotted, &self.#id);))
+                    }
                 }
                 Node::List(list) => self.list(name, field, list),
             };

@@ -224,9 +224,7 @@ impl Incoming {
         let whole = self.path.clone();
         let pattern = Pattern::new(&whole);
         let mut all = Vec::new();
-        while let Some(name) = pattern.name(all.len())
-            && self.leaves.holds(&name)
-        {
+        for name in (0..pattern.count(&self.leaves)).map_while(|at| pattern.name(at)) {
             self.path = name;
             all.push(M::build(self)?);
         }
@@ -236,7 +234,7 @@ impl Incoming {
 
     fn is_present(&self) -> bool {
         if self.path.contains('{') {
-            return Pattern::new(&self.path).name(0).is_some_and(|first| self.leaves.holds(&first));
+            return Pattern::new(&self.path).count(&self.leaves) > 0;
         }
         self.path.is_empty() || self.leaves.holds(&self.path)
     }
@@ -298,6 +296,13 @@ impl<'p> Pattern<'p> {
         let (scale, offset) = (next(1), next(0));
         let width = usize::try_from(next(0)).unwrap_or(0);
         Pattern { before: before.to_owned(), by: Numbering { scale, offset, width }, after }
+    }
+
+    /// One more than the last coordinate that there is a leaf for, or that names go on from with a dot.
+    fn count(&self, leaves: &Leaves<Array>) -> usize {
+        leaves.count(&self.before, self.by, |name| {
+            name.strip_prefix(self.after).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     }
 
     fn name(&self, coordinate: usize) -> Option<String> {
@@ -438,10 +443,13 @@ mod tests {
     }
 
     #[test]
-    fn lists_end_where_names_do() {
-        let mut names = at(&["h.0", "h.1", "h.10", "h.3"]);
-        let list: Vec<Array> = names.part("h").expect("a list");
-        assert_eq!(list.len(), 2);
+    fn lists_end_with_the_last_number_that_is_there() {
+        let missing = at(&["h.0", "h.1", "h.3"]).part::<Vec<Array>>("h").expect_err("a gap").to_string();
+        assert_eq!(missing, "no parameter is called `h.2`");
+        let some: Vec<Option<Array>> = at(&["h.1", "h.3"]).part("h").expect("of which some are there");
+        assert_eq!(some.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false, true]);
+        assert!(at(&["h.1x", "h.01", "h.x", "hh.0"]).part::<Vec<Array>>("h").expect("no numbers").is_empty());
+        let list: Vec<Array> = at(&["h.0", "h.1"]).part("h").expect("a list");
         let mut out = Outgoing::default();
         out.part("x.{1,4,0}_w", &list).expect("arrays are given back");
         let names: Vec<&str> = out.arrays.iter().map(|(name, _)| name.as_str()).collect();

@@ -59,12 +59,12 @@ struct Place<'p> {
     /// What all names at the field begin with.
     scope: &'p str,
     flattened: bool,
-    /// The names of the parameters below it.
+    /// The names of the parameters below it; those that some configs, or some elements of a list, lack end in `?`.
     names: &'p [&'p str],
 }
 
 /// Panics, when the crate is compiled, unless the type of a struct's field number `field`, called `what`, takes the
-/// parameters `names` below it and no other.
+/// parameters `names` below it and no other. Those that end in `?` may be absent, and have to be in an `Option`.
 #[track_caller]
 pub const fn check_part(parent: &Shape, field: usize, what: &str, names: &[&str]) {
     let Some((part, home)) = part_of(parent, field) else { return };
@@ -72,13 +72,16 @@ pub const fn check_part(parent: &Shape, field: usize, what: &str, names: &[&str]
     scope.join(home.scope);
     scope.join(part.name);
     let scope = scope.as_str();
-    let mut shape = part.shape;
+    let (mut shape, mut optional) = (part.shape, false);
     while let Shape::Optional { of } = shape {
-        shape = of;
+        (shape, optional) = (of, true);
     }
     let element = match (shape, has_number(part.name.as_bytes())) {
         (Shape::Unknown, _) => return,
-        (Shape::List { of }, true) => of,
+        (Shape::List { of }, true) => {
+            optional = false;
+            of
+        }
         (Shape::List { .. }, false) => {
             fail(&[what, " is a `Vec`, but `", scope, "` has no number in its names"])
         }
@@ -90,7 +93,7 @@ pub const fn check_part(parent: &Shape, field: usize, what: &str, names: &[&str]
         ]),
         (_, false) => shape,
     };
-    let alone = names.len() == 1 && names[0].is_empty();
+    let alone = names.len() == 1 && bare(names[0]).is_empty();
     match (element, alone) {
         (Shape::Fields { .. }, true) => {
             fail(&[what, " is a struct with fields of its own, but `", scope, "` is one parameter"])
@@ -100,22 +103,22 @@ pub const fn check_part(parent: &Shape, field: usize, what: &str, names: &[&str]
             " is one parameter, but `",
             scope,
             "` is followed by more names, the first of them `",
-            names[0],
+            shown(names[0]),
             "`",
         ]),
         _ => {}
     }
     let place = Place { what, home, scope, flattened: false, names };
-    walk(element, &mut Text::new(), &place, false);
+    walk(element, &mut Text::new(), &place, false, optional);
     let mut i = 0;
     while i < names.len() {
-        if !takes(element, names[i].as_bytes(), 0, false, false) {
+        if !takes(element, bare(names[i]), 0, false, false) {
             fail(&[
                 what,
                 " is at `",
                 scope,
                 "`, but its type takes no `",
-                names[i],
+                shown(names[i]),
                 "`; add the field, or say `#[port(partial)]` on the type",
             ]);
         }
@@ -129,7 +132,7 @@ pub const fn check_flattened(parent: &Shape, field: usize, what: &str, names: &[
     if let Some((part, home)) = part_of(parent, field) {
         check_flat(part, what);
         let place = Place { what, home, scope: home.scope, flattened: true, names };
-        walk(part.shape, &mut Text::new(), &place, false);
+        walk(part.shape, &mut Text::new(), &place, false, false);
     }
 }
 
@@ -143,8 +146,8 @@ pub const fn check_shared(parent: &Shape, what: &str, names: &[&str]) {
         let mut k = 0;
         while k < parts.len() {
             if parts[k].name.is_empty() {
-                taken += takes(parts[k].shape, names[i].as_bytes(), 0, false, true) as usize;
-                left_out |= takes(parts[k].shape, names[i].as_bytes(), 0, false, false);
+                taken += takes(parts[k].shape, bare(names[i]), 0, false, true) as usize;
+                left_out |= takes(parts[k].shape, bare(names[i]), 0, false, false);
             }
             k += 1;
         }
@@ -157,7 +160,7 @@ pub const fn check_shared(parent: &Shape, what: &str, names: &[&str]) {
             } else {
                 ("` is taken by several flattened fields of `", "`; only one can have it")
             };
-            fail(&["the parameter `", names[i], fault, what, advice]);
+            fail(&["the parameter `", shown(names[i]), fault, what, advice]);
         }
         i += 1;
     }
@@ -170,23 +173,27 @@ const fn part_of(parent: &Shape, field: usize) -> Option<(&Part, Home)> {
     }
 }
 
-/// Shows every parameter that a type takes to the place.
+/// Shows every parameter that a type takes to the place. `optional`: whether what is at the path is in an `Option`, inside
+/// the last list.
 #[track_caller]
-const fn walk(shape: &Shape, path: &mut Text, place: &Place<'_>, numbered: bool) {
+const fn walk(shape: &Shape, path: &mut Text, place: &Place<'_>, numbered: bool, optional: bool) {
     let parent = path.len;
     match shape {
         Shape::Unknown => {}
-        Shape::Optional { of } => walk(of, path, place, numbered),
+        Shape::Optional { of } => walk(of, path, place, numbered, true),
         Shape::List { of } => {
             if !numbered {
                 path.join("{}");
             }
-            walk(of, path, place, false);
+            walk(of, path, place, false, false);
         }
         Shape::Leaf => {
             let mut i = 0;
             while i < place.names.len() {
-                if same(path.bytes(), place.names[i].as_bytes()) {
+                if same(path.bytes(), bare(place.names[i])) {
+                    if is_marked(place.names[i]) && !optional {
+                        fail_absent(place, path.as_str());
+                    }
                     return;
                 }
                 i += 1;
@@ -211,19 +218,70 @@ const fn walk(shape: &Shape, path: &mut Text, place: &Place<'_>, numbered: bool)
         Shape::Fields { parts, home, .. } => {
             if let Some(home) = home {
                 check_home(home, path, place);
+                if !optional && all_marked(place.names, path) {
+                    fail_absent(place, path.as_str());
+                }
                 return;
             }
             let mut i = 0;
             while i < parts.len() {
                 check_flat(&parts[i], place.what);
                 path.join(parts[i].name);
-                walk(parts[i].shape, path, place, has_number(parts[i].name.as_bytes()));
+                walk(parts[i].shape, path, place, has_number(parts[i].name.as_bytes()), optional);
                 path.len = parent;
                 i += 1;
             }
         }
     }
     path.len = parent;
+}
+
+#[track_caller]
+const fn fail_absent(place: &Place<'_>, path: &str) -> ! {
+    let mut name = Text::new();
+    name.join(place.scope);
+    name.join(path);
+    fail(&[
+        place.what,
+        ": `",
+        name.as_str(),
+        "` is not there for every config, or not in every element of a list: its type must be an `Option`",
+    ])
+}
+
+const fn is_marked(name: &str) -> bool {
+    matches!(name.as_bytes(), [.., b'?'])
+}
+
+/// A name without its mark.
+const fn bare(name: &str) -> &[u8] {
+    match name.as_bytes() {
+        [bare @ .., b'?'] => bare,
+        bare => bare,
+    }
+}
+
+/// The same as text.
+const fn shown(name: &str) -> &str {
+    match std::str::from_utf8(bare(name)) {
+        Ok(name) => name,
+        Err(_) => name,
+    }
+}
+
+/// Whether there are names at or below a path, and all of them are marked.
+const fn all_marked(names: &[&str], path: &Text) -> bool {
+    let (mut i, mut found) = (0, false);
+    while i < names.len() {
+        if path.len == 0 || after(bare(names[i]), 0, path.bytes()).is_some() {
+            if !is_marked(names[i]) {
+                return false;
+            }
+            found = true;
+        }
+        i += 1;
+    }
+    found
 }
 
 /// A part without a name of its own has nothing to be absent or numbered by.
@@ -472,6 +530,41 @@ mod tests {
         ];
         for (got, part) in cases.iter().zip(expected) {
             assert!(got.contains(part), "{got}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_absent_is_in_an_option() {
+        const MAYBE: &Shape = &Shape::Optional { of: LEAF };
+        const HALF: &Shape = &Shape::Fields {
+            parts: &[Part { name: "weight", shape: MAYBE }, Part { name: "bias", shape: LEAF }],
+            home: None,
+            partial: false,
+        };
+        const HALVES: &Shape = &Shape::List { of: HALF };
+        const HOMED: &Shape = &Shape::Fields {
+            parts: &[],
+            home: Some(Home { mapping: 1, side: "a", scope: "t.h" }),
+            partial: false,
+        };
+        const MAYBE_HOMED: &Shape = &Shape::Optional { of: HOMED };
+        assert_eq!(message(OPTIONAL, false, &["bias?", "weight?"]), "");
+        assert_eq!(message(HALF, false, &["bias", "weight?"]), "");
+        assert_eq!(message(HALVES, true, &["bias", "weight?"]), "");
+        assert_eq!(message(MAYBE_HOMED, false, &["bias?", "weight?"]), "");
+        assert_eq!(message(HOMED, false, &["bias?", "weight"]), "");
+        for (shape, list, names, name) in [
+            (NORM, false, &["bias?", "weight?"][..], "`t.h.weight`"),
+            (NORM, false, &["bias", "weight?"], "`t.h.weight`"),
+            (HALF, false, &["bias?", "weight?"], "`t.h.bias`"),
+            (HALVES, true, &["bias?", "weight?"], "`t.h.{}.bias`"),
+            // An `Option` around a list says nothing of its elements.
+            (&Shape::Optional { of: LIST }, true, &["bias", "weight?"], "`t.h.{}.weight`"),
+            (HOMED, false, &["bias?", "weight?"], "`t.h`"),
+            (LEAF, false, &["?"], "`t.h`"),
+        ] {
+            let said = message(shape, list, names);
+            assert!(said.contains(&format!("{name} is not there for every config")), "{name}: {said}");
         }
     }
 

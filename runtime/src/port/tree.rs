@@ -1,6 +1,7 @@
 //! Parameters of one side as nested structs: built from named leaves, and walked in a fixed order.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// Nested structs with a `T` at each parameter. Generated for each side of a mapping.
 pub trait Tree<T>: Sized {
@@ -36,6 +37,16 @@ pub struct Numbering {
 }
 
 impl Numbering {
+    /// The coordinate of a number, and what follows that, at the start of `text`.
+    fn coordinate(self, text: &str) -> Option<(usize, &str)> {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, rest) = text.split_at(end);
+        let steps = digits.parse::<i64>().ok()?.checked_sub(self.offset)?;
+        let coordinate = usize::try_from(steps.checked_div(self.scale)?).ok()?;
+        // Neither a number between two coordinates nor one of other digits.
+        (self.number(coordinate)? == digits).then_some((coordinate, rest))
+    }
+
     pub(super) fn number(self, coordinate: usize) -> Option<String> {
         let value = i64::try_from(coordinate).ok()?.checked_mul(self.scale)?.checked_add(self.offset)?;
         let width = self.width;
@@ -82,20 +93,30 @@ impl<T> Leaves<T> {
         child
     }
 
-    /// The trees numbered after `name`, each followed by `rest`; as many as there are.
+    /// The tree whose names go on with `name`, the dot at its end included, if there are any.
+    ///
+    /// # Errors
+    /// Where one of its leaves is missing and others are there.
+    pub fn optional_child<C: Tree<T>>(&mut self, name: &str) -> Result<Option<C>, TreeError> {
+        if self.has(&format!("{}{name}", self.path)) { self.child(name).map(Some) } else { Ok(None) }
+    }
+
+    /// The trees numbered after `name`, each followed by `rest`, up to the last that is there.
     ///
     /// # Errors
     /// Where a leaf of one of them is missing.
     pub fn list<C: Tree<T>>(&mut self, name: &str, by: Numbering, rest: &str) -> Result<Vec<C>, TreeError> {
-        let mut all = Vec::new();
-        while let Some(number) = by.number(all.len()) {
-            let below = format!("{name}{number}{rest}");
-            if !self.has(&format!("{}{below}", self.path)) {
-                break;
-            }
-            all.push(self.child(&below)?);
-        }
-        Ok(all)
+        let count = self.count(&format!("{}{name}", self.path), by, |after| after.starts_with(rest));
+        let numbers = (0..count).map_while(|at| by.number(at));
+        numbers.map(|number| self.child(&format!("{name}{number}{rest}"))).collect()
+    }
+
+    /// One more than the last coordinate whose number comes in a name after `before`, where `goes_on` takes what is behind it.
+    pub(super) fn count(&self, before: &str, by: Numbering, goes_on: impl Fn(&str) -> bool) -> usize {
+        let from = self.leaves.range::<str, _>((Bound::Included(before), Bound::Unbounded));
+        let below = from.map_while(|(name, _)| name.strip_prefix(before));
+        let numbers = below.filter_map(|name| by.coordinate(name)).filter(|(_, after)| goes_on(after));
+        numbers.map(|(coordinate, _)| coordinate + 1).max().unwrap_or(0)
     }
 
     /// Whether there is a leaf called `name`, or names that go on from it with a dot.
@@ -104,10 +125,7 @@ impl<T> Leaves<T> {
     }
 
     fn has(&self, prefix: &str) -> bool {
-        let next = self
-            .leaves
-            .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
-            .next();
+        let next = self.leaves.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();
         next.is_some_and(|(name, _)| name.starts_with(prefix))
     }
 }
@@ -145,6 +163,13 @@ impl<'w, 't, T> Walk<'w, 't, T> {
         self.path.push_str(name);
         child.walk(self);
         self.path.truncate(parent);
+    }
+
+    /// Walks a tree whose names go on with `name`, if it is there.
+    pub fn optional_child<C: Tree<T>>(&mut self, name: &str, child: &'t Option<C>) {
+        if let Some(child) = child {
+            self.child(name, child);
+        }
     }
 
     /// Walks trees numbered after `name`, each followed by `rest`.

@@ -7,7 +7,7 @@ use super::shape::numbers;
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::layout::{Factor, Layout};
-use crate::mapping::{ChoiceId, Guard, Stored};
+use crate::mapping::{Guard, Stored};
 use crate::model::{
     Dim, Module, ModuleId, ModuleKind, Parameter, ParameterId, ParameterSource, Value, ValueKind,
 };
@@ -323,7 +323,7 @@ impl<'a> Forward<'_, 'a> {
         let stored = &self.catalogue.parameters[place];
         let rules = &self.resolver.mapping.rules;
         let guards: Vec<&Guard> = stored.found.iter().map(|found| &rules[found.rule].guard).collect();
-        let Some(lacking) = self.lacking(&guards, &self.context) else { return Some(()) };
+        let Some(lacking) = self.resolver.mapping.lacking(&guards, &self.context) else { return Some(()) };
         let choice = &self.resolver.mapping.choices[lacking.index()];
         let condition = self.resolver.source.slice(choice.on.span).to_owned();
         let name = self.resolver.mapping.display_template(&stored.template);
@@ -339,26 +339,6 @@ impl<'a> Forward<'_, 'a> {
             .help(format!("use it where the same choice is made: `if {condition} {{ … }} else {{ … }}`")),
         );
         None
-    }
-
-    /// A choice for which none of these guards holds in some branch; none where one of them holds in any case.
-    fn lacking(&self, guards: &[&Guard], context: &Guard) -> Option<ChoiceId> {
-        let possible: Vec<&Guard> = guards.iter().copied().filter(|g| !g.excludes(context)).collect();
-        let open =
-            |guard: &Guard| guard.0.iter().find(|part| !context.0.contains(part)).map(|(choice, _)| *choice);
-        let mut choices = possible.iter().map(|g| open(g));
-        let Some(first) = choices.next() else { return context.0.last().map(|(choice, _)| *choice) };
-        // A guard with nothing open holds here.
-        let choice = first?;
-        if choices.any(|c| c.is_none()) {
-            return None;
-        }
-        let branches = self.resolver.mapping.choices[choice.index()].patterns.len();
-        let lacks = |branch| {
-            let Some(inside) = context.and(&Guard(vec![(choice, branch)])) else { return false };
-            self.lacking(&possible, &inside).is_some()
-        };
-        (0..branches).any(lacks).then_some(choice)
     }
 
     /// The type that comes out where `input` ends in `contracted` and gets `rest` instead.
