@@ -108,6 +108,8 @@ pub struct Mapping {
     pub reflected: bool,
     /// Forward passes.
     pub models: Vec<Model>,
+    /// Rules that use a stored representation. They are read, and are not among `rules`.
+    pub repr_rules: Vec<Span>,
     /// Parts that parse and check, but that this version cannot execute: what, and where.
     pub not_executable: Vec<(String, Span)>,
 }

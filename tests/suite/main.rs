@@ -2,6 +2,7 @@
 
 mod accounting;
 mod bad_input;
+mod check;
 mod cli;
 mod command;
 mod convert;

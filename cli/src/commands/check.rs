@@ -61,15 +61,20 @@ fn show(diagnostics: &Diagnostics, style: Style, streams: &mut Streams<'_>) -> s
 /// What was proved, and what goes one way only.
 fn summary(name: &str, mapping: &Mapping) -> String {
     let [left, right] = mapping.sides.each_ref().map(|s| &s.name);
-    let one_way = mapping.one_way_rules().count();
-    let ways = match one_way {
-        0 => "all invertible".to_owned(),
-        1 => "1 goes one way only".to_owned(),
-        n => format!("{n} go one way only"),
+    let rules = |count: usize| if count == 1 { "1 rule".to_owned() } else { format!("{count} rules") };
+    let ways = match (mapping.rules.len(), mapping.one_way_rules().count()) {
+        (1, 0) => "invertible".to_owned(),
+        (1, _) => "which goes one way only".to_owned(),
+        (_, 0) => "all invertible".to_owned(),
+        (_, 1) => "1 goes one way only".to_owned(),
+        (_, n) => format!("{n} go one way only"),
     };
-    let rules = match mapping.rules.len() {
-        1 => "1 rule".to_owned(),
-        n => format!("{n} rules"),
+    let with_repr = match mapping.repr_rules.len() {
+        0 => None,
+        1 => Some("1 rule with a `repr`, which cannot be converted yet".to_owned()),
+        n => Some(format!("{n} rules with a `repr`, which cannot be converted yet")),
     };
-    format!("{name}: {left} <=> {right}, {rules}, {ways}")
+    let executable = (!mapping.rules.is_empty()).then(|| format!("{}, {ways}", rules(mapping.rules.len())));
+    let parts: Vec<String> = executable.into_iter().chain(with_repr).collect();
+    format!("{name}: {left} <=> {right}, {}", parts.join("; "))
 }

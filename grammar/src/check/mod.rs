@@ -23,9 +23,9 @@ pub(crate) fn check_rules(mapping: &Mapping, diagnostics: &mut Diagnostics) {
     names::check_names(mapping, diagnostics);
 }
 
-/// A mapping that moves nothing is a mistake; only sensible where nothing else was reported.
+/// A mapping without any rule, be it one that cannot be converted yet, is a mistake; only sensible where nothing else was reported.
 pub(crate) fn check_not_empty(mapping: &Mapping, diagnostics: &mut Diagnostics) {
-    if mapping.rules.is_empty() {
+    if mapping.rules.is_empty() && mapping.repr_rules.is_empty() {
         let end = mapping.source.text().trim_end().len();
         let place = Span::new(end.saturating_sub(1), end);
         diagnostics.push(

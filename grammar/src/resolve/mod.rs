@@ -140,6 +140,7 @@ fn empty_mapping(file: &ast::File, sides: &[Ident; 2], source: &Source) -> Mappi
         ties: Vec::new(),
         reflected: false,
         models: Vec::new(),
+        repr_rules: Vec::new(),
         not_executable: Vec::new(),
     }
 }

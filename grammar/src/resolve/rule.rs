@@ -19,6 +19,15 @@ use crate::source::Span;
 use crate::template::Template;
 use crate::value::Pattern;
 
+/// All parameters that one side of a rule names.
+fn terms_of(side: &RuleSide) -> Vec<&Term> {
+    match side {
+        RuleSide::Term(term) => vec![term],
+        RuleSide::Alternatives(terms, _) => terms.iter().map(|a| &a.term).collect(),
+        RuleSide::Labelled(terms, _) => terms.iter().map(|(_, term)| term).collect(),
+    }
+}
+
 /// The module that a parameter is part of.
 pub(super) struct Origin<'a> {
     pub(super) module: &'a ast::ModuleDecl,
@@ -62,6 +71,9 @@ impl<'a> Resolver<'a> {
         let left = self.side_slots(&rule.left, SideId::Left, scope);
         let right = self.side_slots(&rule.right, SideId::Right, scope);
         let options = self.rule_options(&rule.options);
+        if self.uses_repr(rule) {
+            self.mapping.repr_rules.push(rule.left.span().to(rule.right.span()));
+        }
         let (Some(left), Some(right)) = (left, right) else { return self.lose_rule(rule, scope) };
         let span = rule.left.span().to(rule.right.span());
         if !self.same_slots(&left, &right, rule) {
@@ -108,15 +120,19 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// Whether a parameter of the rule has a stored representation instead of a module.
+    fn uses_repr(&self, rule: &'a ast::Rule) -> bool {
+        let mut terms = [&rule.left, &rule.right].into_iter().flat_map(terms_of);
+        terms.any(|term| match &term.content {
+            TermContent::Kind(kind, _) => self.reprs.contains_key(kind.text.as_str()),
+            TermContent::Bare | TermContent::Layout(_) => false,
+        })
+    }
+
     /// Remembers the names of a rule that is left out, so that ties to them are not reported too.
     fn lose_rule(&mut self, rule: &'a ast::Rule, scope: &Scope) {
         for (side, written) in SideId::BOTH.into_iter().zip([&rule.left, &rule.right]) {
-            let terms: Vec<&'a Term> = match written {
-                RuleSide::Term(term) => vec![term],
-                RuleSide::Alternatives(terms, _) => terms.iter().map(|a| &a.term).collect(),
-                RuleSide::Labelled(terms, _) => terms.iter().map(|(_, t)| t).collect(),
-            };
-            for term in terms {
+            for term in terms_of(written) {
                 for name in self.scoped_name(&term.name, side, scope).unwrap_or_default() {
                     let shown = self.mapping.display_template(&name.template);
                     self.lost_names[side.index()].push(shown);
