@@ -12,6 +12,7 @@ mod dtype;
 pub mod engine;
 #[cfg(feature = "candle")]
 pub mod nn;
+mod orders;
 pub mod output;
 mod pickle;
 mod plan;
