@@ -174,7 +174,8 @@ pub(crate) struct Plan {
 ///
 /// The two can be of different sides of the mapping, or of one side and split over other ranks. Elements of INPUT are
 /// cast to OUTPUT's dtype, as a conversion casts them, and must then be the same to the bit, or within --atol and
-/// --rtol. Padding rows do not count.
+/// --rtol. Padding rows do not count. Some elements of each tensor are then looked up a second time, in a way that shares
+/// no code with conversions.
 #[derive(Debug, Args)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub(crate) struct Verify {
@@ -224,6 +225,10 @@ pub(crate) struct Verify {
     /// The same as a part of the element's magnitude; both tolerances add up
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = parse_tolerance)]
     pub(crate) rtol: f64,
+
+    /// Look every element up a second time by the layouts alone, not some of each tensor; this takes long
+    #[arg(long)]
+    pub(crate) thorough: bool,
 
     /// Run both checkpoints through the model that comes with the mapping, too, and compare the logits
     #[arg(long)]

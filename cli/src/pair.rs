@@ -27,6 +27,7 @@ pub(crate) fn load(args: &Args, streams: &mut Streams<'_>) -> Result<Loaded, Fai
         bind: BindOptions { settings: args.set.clone(), base, ..BindOptions::default() },
         dtype: args.dtype,
         tolerance: Tolerance { absolute: args.atol, relative: args.rtol },
+        thorough: args.thorough,
         threads: args.threads,
     };
     let named = [args.from.as_deref(), args.to.as_deref()];

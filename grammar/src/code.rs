@@ -211,6 +211,12 @@ codes! {
     UnreadableDocument = "0645", "document cannot be read";
     /// A setting that names several config values.
     AmbiguousSetting = "0646", "ambiguous setting";
+    /// An element that a comparison takes from another place than its layout says.
+    PlacesDisagree = "0650", "two ways to find an element disagree";
+    /// Elements that a comparison found to be the same and that differ, or the other way round.
+    VerdictsDisagree = "0651", "two ways to compare disagree";
+    /// Elements that a comparison leaves out.
+    ElementsUnreached = "0652", "elements not compared";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

@@ -13,6 +13,7 @@ mod dtype;
 pub mod engine;
 #[cfg(feature = "candle")]
 pub mod nn;
+mod orders;
 pub mod output;
 mod pickle;
 mod plan;

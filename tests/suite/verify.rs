@@ -219,6 +219,53 @@ fn checkpoints_of_other_models_are_refused() {
     }
 }
 
+/// Tensors of a file by name.
+fn write(workplace: &Workplace, name: &str, tensors: &[(&str, Stored)]) {
+    let views: Vec<(&str, TensorView<'_>)> = tensors
+        .iter()
+        .map(|(name, s)| (*name, TensorView::new(s.dtype, s.shape.clone(), &s.bytes).expect("it fits")))
+        .collect();
+    workplace.put(name, safetensors::serialize(views, None).expect("it can be written"));
+}
+
+#[test]
+fn copies_along_a_broadcast_axis_count_on_either_side() {
+    let workplace = Workplace::new();
+    let mapping = "mapping copies : a <=> b\n\nconfig {\n    groups = g_a <=> g_b\n    rep = r_a <=> r_b\n    \
+                   dim = d_a <=> d_b\n}\n\nx [(groups *rep) dim]  <=>  y [groups dim]\n";
+    workplace.put("copies.mapping", mapping);
+    let (one, other) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+    let rows = |rows: &[[f32; 3]]| Stored::f32(&[rows.len(), 3], &rows.concat());
+    write(&workplace, "good.safetensors", &[("x", rows(&[one, one, other, other]))]);
+    write(&workplace, "bad.safetensors", &[("x", rows(&[one, one, other, [4.0, 5.0, 7.0]]))]);
+    write(&workplace, "plain.safetensors", &[("y", rows(&[one, other]))]);
+    let verify = |one: &str, other: &str| {
+        let paths = [one, other].map(|name| format!("@{name}.safetensors"));
+        workplace.run(&["verify", &paths[0], &paths[1], "--mapping", "@copies.mapping", "--set", "rep=2"])
+    };
+    for (one, other) in [("good", "plain"), ("plain", "good"), ("good", "good")] {
+        assert_eq!(verify(one, other).code, 0, "{one} {other}\n{}", said(&verify(one, other)));
+    }
+    for (one, other) in [("bad", "plain"), ("plain", "bad"), ("bad", "good"), ("good", "bad"), ("bad", "bad")]
+    {
+        let done = verify(one, other);
+        assert_eq!(done.code, 1, "{one} {other}\n{}", said(&done));
+        assert!(done.err.contains("TS0611"), "{one} {other}\n{}", said(&done));
+    }
+}
+
+#[test]
+fn every_element_is_looked_up_again_where_that_is_asked_for() {
+    let looked_up = |args: &[&str]| {
+        let told = holds(&[&[B, B_EXPECTED, "--format", "text"], args].concat()).out;
+        let line = told.lines().find(|line| line.contains("looked up")).expect("it is told").to_owned();
+        line.split(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a number")
+    };
+    // Once where the comparison took them from, once in each file.
+    assert_eq!(looked_up(&["--thorough"]), 3 * 84288);
+    assert!(looked_up(&[]) < 8000);
+}
+
 #[test]
 fn help_says_what_verify_does() {
     let done = Workplace::new().run(&["verify", "--help"]);

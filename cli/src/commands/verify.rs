@@ -78,9 +78,11 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
         Format::Text if args.quiet => {}
         Format::Text => write_text(&verification, found, streams.out)?,
     }
-    if verification.copies.has_errors() {
-        let text = render(&verification.copies, Style::Full { colour: streams.terminal.colour });
-        streams.err.write_all(text.as_bytes())?;
+    for told in [&verification.copies, &verification.disagreements] {
+        if told.has_errors() {
+            let text = render(told, Style::Full { colour: streams.terminal.colour });
+            streams.err.write_all(text.as_bytes())?;
+        }
     }
     let logits = logits?;
     if verification.holds() && logits.as_ref().is_none_or(Logits::holds) {
@@ -99,12 +101,18 @@ fn summary(verification: &Verification, logits: Option<&Logits>) -> String {
     let lacking = |names: &[Vec<String>; 2]| names.iter().map(Vec::len).sum::<usize>();
     let config = verification.config.iter().filter(|difference| difference.counts).count();
     let copies = verification.copies.list().len();
+    let disagreements = verification.disagreements.list().len();
     let all = [
         (verification.differences.len(), "parameter differs", "parameters differ"),
         (lacking(&verification.missing), "parameter is missing", "parameters are missing"),
         (lacking(&verification.extra), "tensor is unknown", "tensors are unknown"),
         (config, "config value differs", "config values differ"),
         (copies, "pair of copies is not equal", "pairs of copies are not equal"),
+        (
+            disagreements,
+            "element is found elsewhere a second time",
+            "elements are found elsewhere a second time",
+        ),
     ];
     let told = all.iter().filter(|(count, ..)| *count > 0).map(|(count, one, many)| match count {
         1 => format!("1 {one}"),
@@ -152,6 +160,8 @@ fn write_text(
         _ => format!("{different} differ"),
     };
     writeln!(out, "{all} {parameters} of {elements} elements compared: {verdict}")?;
+    let agreed = if verification.disagreements.has_errors() { "not the same" } else { "the same" };
+    writeln!(out, "{} elements looked up again by the layouts alone: {agreed}", verification.looked_up)?;
     if let Some(logits) = logits {
         write_logits(logits, out)?;
     }
@@ -188,6 +198,9 @@ fn write_difference(difference: &Difference, out: &mut dyn Write) -> Result<(), 
     for reason in &difference.reasons {
         writeln!(out, "  {reason}")?;
     }
+    if let Some(explanation) = &difference.explanation {
+        writeln!(out, "  {explanation}")?;
+    }
     if difference.count > 0 {
         let Difference { count, elements, largest, .. } = difference;
         writeln!(out, "  {count} of {elements} elements differ, by at most {largest:?}")?;
@@ -217,6 +230,7 @@ fn as_json(verification: &Verification, logits: Option<&Logits>) -> Json {
                 "name": d.name,
                 "dtypes": d.dtypes.map(transship::DType::name),
                 "reasons": d.reasons,
+                "explanation": d.explanation,
                 "elements": d.elements,
                 "different": d.count,
                 "largest": d.largest,
@@ -229,7 +243,9 @@ fn as_json(verification: &Verification, logits: Option<&Logits>) -> Json {
         .iter()
         .map(|c| json!({ "name": c.name, "input": c.values[0], "output": c.values[1], "counts": c.counts }))
         .collect();
-    let copies: Vec<&str> = verification.copies.list().iter().map(|d| d.message.as_str()).collect();
+    let messages = |told: &transship::grammar::Diagnostics| -> Vec<String> {
+        told.list().iter().map(|diagnostic| diagnostic.message.clone()).collect()
+    };
     let logits_hold = logits.is_none_or(Logits::holds);
     let logits = logits.map(|l| {
         json!({
@@ -253,7 +269,9 @@ fn as_json(verification: &Verification, logits: Option<&Logits>) -> Json {
         "missing": both(&verification.missing),
         "extra": both(&verification.extra),
         "config": config,
-        "copies": copies,
+        "copies": messages(&verification.copies),
+        "looked_up": verification.looked_up,
+        "disagreements": messages(&verification.disagreements),
         "notes": verification.notes,
     })
 }

@@ -4,11 +4,13 @@
 //! Boxes pair up as they do for a conversion, so that neither ranks nor padding nor how either of the two lies
 //! matters; the elements of the first go through the cast and the arithmetic that a conversion would do.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
 
 use transship_grammar as grammar;
 
-use grammar::{AxisUse, Diagnostics, Labels, Mapping, Rule};
+use grammar::{AxisUse, Diagnostics, Labels, LayoutBox, Replicas, Rule};
 
 use super::found::{Found, Shard, matching};
 use super::pair::{Common, Pair};
@@ -18,7 +20,7 @@ use super::tensors::{target_dtype, whole};
 use super::ties::check_ties;
 use super::{Check, PlanOptions};
 use crate::bind::{Binding, Claimed, Key, is_renaming, joined_key, sorted_key};
-use crate::engine::{Content, Convert, StridedCopy, row_major};
+use crate::engine::{Affine, Content, Convert, Fill, StridedCopy, row_major};
 use crate::{DType, Tensor};
 
 /// All that is compared.
@@ -34,6 +36,8 @@ pub(crate) struct Pairs<'a> {
 /// A parameter of the second checkpoint, and what the first has for it.
 #[derive(Debug)]
 pub(crate) struct ParameterPair<'a> {
+    /// The number of its rule.
+    pub(crate) rule: usize,
     /// Its name in the second.
     pub(crate) name: String,
     /// The widest dtype of its tensors in each of the two.
@@ -50,10 +54,16 @@ pub(crate) struct ParameterPair<'a> {
 /// Elements of one tensor of each.
 #[derive(Debug)]
 pub(crate) struct PartPair<'a> {
-    /// What the names and the labels of the box fix, in words: `layer 3`, `q`.
-    pub(crate) fixed: Vec<String>,
-    /// The axes in the order of `shape`, each with its first coordinate.
-    pub(crate) axes: Vec<(String, u64)>,
+    /// The numbers of the two tensors, of replicas the first.
+    pub(crate) tensors: [usize; 2],
+    /// The coordinates that names of either checkpoint fix.
+    pub(crate) key: Key,
+    /// What the stars of a name stand for.
+    pub(crate) stars: Vec<String>,
+    /// Which arm of each sum the elements lie in.
+    pub(crate) labels: Labels,
+    /// The axes in the order of `shape`.
+    pub(crate) axes: Vec<PartAxis>,
     pub(crate) shape: Vec<usize>,
     /// The dtype of the second, in which the two are compared.
     pub(crate) dtype: DType,
@@ -61,6 +71,42 @@ pub(crate) struct PartPair<'a> {
     pub(crate) first: Option<Content<'a>>,
     /// The same elements of the second.
     pub(crate) second: Content<'a>,
+}
+
+/// An axis along which elements are compared.
+#[derive(Clone, Debug)]
+pub(crate) struct PartAxis {
+    /// How a reader calls it.
+    pub(crate) name: String,
+    /// The axis; a stored dimension where the parameter has no layout.
+    pub(crate) of: Option<AxisUse>,
+    /// The first coordinate, counted from 0.
+    pub(crate) from: u64,
+    /// The same as names count it.
+    pub(crate) first: u64,
+}
+
+impl PartAxis {
+    /// Whether all coordinates along it hold the same.
+    pub(crate) fn is_broadcast(&self) -> bool {
+        self.of.as_ref().is_some_and(|axis| axis.broadcast)
+    }
+}
+
+impl PartPair<'_> {
+    /// The element of the storage that one at `index` is taken from: in one of the checkpoints, of its tensor here.
+    pub(crate) fn place(&self, which: usize, index: &[u64]) -> Option<u64> {
+        let content = if which == 0 { self.first.as_ref()? } else { &self.second };
+        let (offset, strides) = match content {
+            Content::Copy { copy, .. } => (copy.source_offset, &copy.source_strides),
+            Content::Fill { fill: Fill::Mean(mean), .. } => {
+                mean.rows.first().map(|rows| (rows.offset, &rows.strides))?
+            }
+            Content::Fill { .. } => return None,
+        };
+        let steps = index.iter().zip(strides).map(|(at, step)| at.saturating_mul(*step as u64));
+        Some(steps.fold(offset as u64, u64::saturating_add))
+    }
 }
 
 /// Pairs up all parameters of two bound checkpoints; the second is what the first was converted to with `options`.
@@ -149,6 +195,9 @@ impl<'a> Pairing<'_, 'a> {
         for number in 0..self.rule.sides[self.bindings[0].from.index()].len() {
             self.instance(0, number, key).find(number, &mut firsts, &mut pairs.checks, diagnostics);
         }
+        for (which, found) in [&firsts, &seconds].into_iter().enumerate() {
+            self.check_copies(which, found, &mut pairs.checks);
+        }
         // What a checkpoint itself shows that it lacks is told of by its binding, all else at the end.
         let expected = |which: usize, found: &[Found<'_>]| {
             !found.is_empty() || (!self.rule.optional && self.runs_over(which, key))
@@ -166,6 +215,7 @@ impl<'a> Pairing<'_, 'a> {
         let (Some(own), Some(other)) = (dtype(&firsts), dtype(&seconds)) else { return };
         let Some(shard) = second.shards.first() else { return };
         let mut parameter = ParameterPair {
+            rule: self.number,
             name: shard.tensor.name.clone(),
             dtypes: [own, other],
             converted: converted(self.bindings, self.options, second.stored, own),
@@ -217,7 +267,7 @@ impl<'a> Pairing<'_, 'a> {
         (second, other, target): (&Found<'a>, &Shard<'a>, &grammar::LayoutBox),
         parameter: &mut ParameterPair<'a>,
     ) {
-        let [input, output] = self.bindings;
+        let input = &self.bindings[0];
         let Some(strides) = addressable(&other.tensor.strides) else { return };
         let Ok(offset) = usize::try_from(other.tensor.offset) else { return };
         for (first, shard, source) in matching(firsts, target.labels.clone()) {
@@ -236,28 +286,60 @@ impl<'a> Pairing<'_, 'a> {
             let affine = engine_affine(first.stored.affine.to(second.stored.affine));
             let convert = Convert { from: shard.tensor.dtype, to: other.tensor.dtype, affine };
             let from = StridedCopy { target_offset: 0, target_strides: dense.clone(), ..copy.clone() };
-            let instance = self.instance(0, 0, &key);
-            let made = convert.check().is_ok().then(|| instance.content(shard, from, convert));
+            let to = StridedCopy {
+                source_offset: offset.saturating_add(copy.target_offset),
+                source_strides: copy.target_strides,
+                target_offset: 0,
+                target_strides: dense,
+                shape: copy.shape.clone(),
+            };
+            let made = |which: usize, shard: &Shard<'a>, copy: StridedCopy, convert: Convert| {
+                self.instance(which, 0, &key).content(shard, copy, convert)
+            };
             parameter.parts.push(PartPair {
-                fixed: fixed(input.mapping, &key, &target.labels),
-                axes: named(input.mapping, &pair.coordinates()),
+                tensors: [shard.number, other.number],
+                axes: axes(input, &pair.coordinates()),
                 dtype: other.tensor.dtype,
-                first: made,
-                second: Content::Copy {
-                    copy: StridedCopy {
-                        source_offset: offset.saturating_add(copy.target_offset),
-                        source_strides: copy.target_strides,
-                        target_offset: 0,
-                        target_strides: dense,
-                        shape: copy.shape.clone(),
-                    },
-                    source: output.checkpoint.bytes(other.tensor),
-                    convert: Convert::bits(other.tensor.dtype),
-                },
+                first: convert.check().is_ok().then(|| made(0, shard, from, convert)),
+                second: made(1, other, to, Convert::bits(other.tensor.dtype)),
                 shape: copy.shape,
+                labels: target.labels.clone(),
+                stars: Vec::new(),
+                key: key.clone(),
             });
         }
     }
+
+    /// Copies along broadcast axes are compared in both checkpoints, whichever of them the elements are taken from.
+    fn check_copies(&self, which: usize, found: &[Found<'a>], checks: &mut Vec<Check<'a>>) {
+        for shard in found.iter().flat_map(|found| &found.shards) {
+            for own in shard.boxes.iter().filter(|own| own.pads.is_empty()) {
+                if let Some(copy) = one_copy(shard.tensor, own) {
+                    self.instance(which, 0, &Key::new()).check_broadcast(shard.tensor, own, &copy, checks);
+                }
+            }
+        }
+    }
+}
+
+/// The elements of a box at the first coordinates of its broadcast axes.
+fn one_copy(tensor: &Tensor, own: &LayoutBox) -> Option<StridedCopy> {
+    let step = |dim: usize, step: u64| usize::try_from(tensor.strides[dim].checked_mul(step)?).ok();
+    let mut offset = usize::try_from(tensor.offset).ok()?;
+    for (dim, start) in own.starts.iter().enumerate() {
+        offset = offset.checked_add(step(dim, *start)?)?;
+    }
+    let axes = own.axes.iter().filter(|axis| !axis.axis.broadcast);
+    let all: Option<Vec<(usize, usize)>> =
+        axes.map(|axis| Some((usize::try_from(axis.len).ok()?, step(axis.dim, axis.step)?))).collect();
+    let (shape, strides): (Vec<usize>, Vec<usize>) = all?.into_iter().unzip();
+    Some(StridedCopy {
+        target_strides: row_major(&shape),
+        shape,
+        source_offset: offset,
+        source_strides: strides,
+        target_offset: 0,
+    })
 }
 
 /// The dtype that a conversion writes parameters of `own` in, which are stored as `second` in the second.
@@ -290,23 +372,23 @@ fn addressable(sizes: &[u64]) -> Option<Vec<usize>> {
     sizes.iter().map(|n| usize::try_from(*n).ok()).collect()
 }
 
-/// `layer 3`, `q`.
-fn fixed(mapping: &Mapping, key: &Key, labels: &Labels) -> Vec<String> {
-    let numbers = key.iter().map(|(axis, at)| format!("{} {at}", mapping.axis(*axis).name));
-    numbers.chain(labels.values().cloned()).collect()
-}
-
-/// Names of axes; of two uses of one axis, with the role that tells them apart.
-fn named(mapping: &Mapping, axes: &[(&AxisUse, u64)]) -> Vec<(String, u64)> {
-    let name = |(axis, first): &(&AxisUse, u64)| {
-        let name = &mapping.axis(axis.axis).name;
+/// The axes that elements are compared along; of two uses of one axis, with the role that tells them apart.
+fn axes(binding: &Binding<'_>, axes: &[(&AxisUse, u64)]) -> Vec<PartAxis> {
+    let own = |(axis, first): &(&AxisUse, u64)| {
+        let name = &binding.mapping.axis(axis.axis).name;
         let several = axes.iter().filter(|(other, _)| other.axis == axis.axis).count() > 1;
-        match axis.role.as_ref().filter(|_| several) {
-            Some(role) => (format!("{role}:{name}"), *first),
-            None => (name.clone(), *first),
+        let begins = binding.range(axis.axis).map_or(0, |(from, _)| from);
+        PartAxis {
+            name: match axis.role.as_ref().filter(|_| several) {
+                Some(role) => format!("{role}:{name}"),
+                None => name.clone(),
+            },
+            of: Some((*axis).clone()),
+            from: first.saturating_sub(begins),
+            first: *first,
         }
     };
-    axes.iter().map(name).collect()
+    axes.iter().map(own).collect()
 }
 
 /// Parameters that keep how they lie: by name alone.
@@ -318,45 +400,43 @@ fn pair_renamed<'a>(
 ) {
     let rule = &bindings[0].mapping.rules[number];
     let [firsts, seconds] = [0, 1].map(|which| renamed(bindings, number, which, &mut pairs.checks));
-    let by_name: HashMap<&Renaming, usize> = firsts.iter().enumerate().map(|(at, (p, _))| (p, at)).collect();
-    for (parameter, (tensor, stored)) in &seconds {
-        let Some((other, from)) = by_name.get(parameter).map(|at| firsts[*at].1) else {
-            if rule.optional || !parameter.1.is_empty() {
-                pairs.missing[0].push(tensor.name.clone());
+    let may_be_absent = |name: &Renaming| rule.optional || !name.1.is_empty();
+    for (name, to) in &seconds {
+        let tensors = |which: usize, number: usize| &bindings[which].checkpoint.tensors()[number];
+        let second = tensors(1, to.tensors[0]);
+        let Some(from) = firsts.get(name) else {
+            if may_be_absent(name) {
+                pairs.missing[0].push(second.name.clone());
             }
             continue;
         };
+        let first = tensors(0, from.tensors[0]);
         let mut pair = ParameterPair {
-            name: tensor.name.clone(),
-            dtypes: [other.dtype, tensor.dtype],
-            converted: converted(bindings, options, stored, other.dtype),
+            rule: number,
+            name: second.name.clone(),
+            dtypes: [first.dtype, second.dtype],
+            converted: converted(bindings, options, to.stored, first.dtype),
             lengths: Vec::new(),
-            elements: tensor.elements(),
+            elements: to.tensors.iter().map(|number| tensors(1, *number).elements()).sum(),
             parts: Vec::new(),
         };
-        if tensor.shape == other.shape {
-            let affine = engine_affine(from.affine.to(stored.affine));
-            let convert = Convert { from: other.dtype, to: tensor.dtype, affine };
-            let content = |which: usize, tensor: &Tensor, convert: Convert| Content::Copy {
-                copy: whole(tensor),
-                source: bindings[which].checkpoint.bytes(tensor),
-                convert,
-            };
-            pair.parts.push(PartPair {
-                fixed: fixed(bindings[0].mapping, &parameter.0, &Labels::new()),
-                axes: (0..tensor.shape.len()).map(|dim| (format!("dimension {dim}"), 0)).collect(),
-                shape: whole(tensor).shape,
-                dtype: tensor.dtype,
-                first: convert.check().is_ok().then(|| content(0, other, convert)),
-                second: content(1, tensor, Convert::bits(tensor.dtype)),
-            });
+        if whole_shape(first) == whole_shape(second) {
+            let affine = engine_affine(from.stored.affine.to(to.stored.affine));
+            for other in &to.tensors {
+                let common =
+                    from.tensors.iter().filter_map(|own| in_common(bindings, [*own, *other], affine));
+                pair.parts.extend(common.map(|part| PartPair {
+                    key: name.0.clone(),
+                    stars: name.1.clone(),
+                    ..part
+                }));
+            }
         }
         pairs.parameters.push(pair);
     }
-    let there: HashSet<&Renaming> = seconds.iter().map(|(parameter, _)| parameter).collect();
-    for (parameter, (tensor, _)) in &firsts {
-        if !there.contains(parameter) && (rule.optional || !parameter.1.is_empty()) {
-            pairs.missing[1].push(tensor.name.clone());
+    for (name, from) in &firsts {
+        if !seconds.contains_key(name) && may_be_absent(name) {
+            pairs.missing[1].push(bindings[0].checkpoint.tensors()[from.tensors[0]].name.clone());
         }
     }
 }
@@ -364,28 +444,93 @@ fn pair_renamed<'a>(
 /// Coordinates and stars of a name.
 type Renaming = (Key, Vec<String>);
 
-/// The tensors that a renaming takes, one of each group of replicas, in the order of the file.
+/// A parameter without a layout: its tensors, one of each group of replicas, in the order of the file.
+struct Kept<'a> {
+    tensors: Vec<usize>,
+    stored: &'a grammar::Stored,
+}
+
+/// The parameters that a renaming takes, in the order of the file.
 fn renamed<'a>(
     bindings: &[Binding<'a>; 2],
     number: usize,
     which: usize,
     checks: &mut Vec<Check<'a>>,
-) -> Vec<(Renaming, (&'a Tensor, &'a grammar::Stored))> {
+) -> IndexMap<Renaming, Kept<'a>> {
     let binding = &bindings[which];
     let rule = &binding.mapping.rules[number];
-    let mut all: Vec<(Renaming, (&Tensor, &grammar::Stored))> = Vec::new();
-    let mut seen: HashMap<Renaming, usize> = HashMap::new();
+    let tensors = binding.checkpoint.tensors();
+    let mut all: IndexMap<Renaming, Kept<'a>> = IndexMap::new();
     for claim in binding.claims.renamed.iter().filter(|r| r.rule == number) {
-        let tensor = &binding.checkpoint.tensors()[claim.tensor];
-        let parameter = (sorted_key(&claim.captures), claim.captures.stars.clone());
-        match seen.get(&parameter) {
-            Some(first) => checks.push(Check::of_replicas(binding, [all[*first].1.0, tensor], rule.span)),
-            None => {
-                seen.insert(parameter.clone(), all.len());
-                let stored = &rule.sides[binding.from.index()][claim.entry].stored[claim.era];
-                all.push((parameter, (tensor, stored)));
+        let name = (sorted_key(&claim.captures), claim.captures.stars.clone());
+        let stored = &rule.sides[binding.from.index()][claim.entry].stored[claim.era];
+        let kept = all.entry(name).or_insert_with(|| Kept { tensors: Vec::new(), stored });
+        let same = |other: &&usize| tensors[**other].chunk == tensors[claim.tensor].chunk;
+        match kept.tensors.iter().find(same) {
+            Some(first) if rule.replicas == Replicas::Equal => {
+                let pair = [&tensors[*first], &tensors[claim.tensor]];
+                checks.push(Check::of_replicas(binding, pair, rule.span));
             }
+            Some(_) => {}
+            None => kept.tensors.push(claim.tensor),
         }
     }
     all
+}
+
+/// The shape of what a tensor is, or is a chunk of.
+fn whole_shape(tensor: &Tensor) -> &[u64] {
+    tensor.chunk.as_ref().map_or(&tensor.shape, |chunk| &chunk.shape)
+}
+
+/// The elements that two tensors, or chunks, of one shape have in common.
+fn in_common<'a>(
+    bindings: &[Binding<'a>; 2],
+    numbers: [usize; 2],
+    affine: Option<Affine>,
+) -> Option<PartPair<'a>> {
+    let tensors = [0, 1].map(|which| &bindings[which].checkpoint.tensors()[numbers[which]]);
+    let dims = tensors[0].shape.len();
+    let begins = |tensor: &Tensor, dim: usize| tensor.chunk.as_ref().map_or(0, |chunk| chunk.offsets[dim]);
+    let mut copies = tensors.map(whole);
+    let mut firsts = Vec::new();
+    for dim in 0..dims {
+        let ends = tensors.map(|tensor| begins(tensor, dim).saturating_add(tensor.shape[dim]));
+        let from = begins(tensors[0], dim).max(begins(tensors[1], dim));
+        let len = ends[0].min(ends[1]).checked_sub(from).filter(|len| *len > 0 || ends[0] == from)?;
+        for (copy, tensor) in copies.iter_mut().zip(tensors) {
+            let skipped = usize::try_from(from - begins(tensor, dim)).ok()?;
+            copy.source_offset =
+                copy.source_offset.checked_add(skipped.checked_mul(copy.source_strides[dim])?)?;
+            copy.shape[dim] = usize::try_from(len).ok()?;
+        }
+        firsts.push(from);
+    }
+    for copy in &mut copies {
+        copy.target_strides = row_major(&copy.shape);
+    }
+    let [from, to] = copies;
+    let convert = Convert { from: tensors[0].dtype, to: tensors[1].dtype, affine };
+    let content = |which: usize, copy: StridedCopy, convert: Convert| Content::Copy {
+        copy,
+        source: bindings[which].checkpoint.bytes(tensors[which]),
+        convert,
+    };
+    let axis = |(dim, from): (usize, &u64)| PartAxis {
+        name: format!("dimension {dim}"),
+        of: None,
+        from: *from,
+        first: *from,
+    };
+    Some(PartPair {
+        tensors: numbers,
+        key: Key::new(),
+        stars: Vec::new(),
+        labels: Labels::new(),
+        axes: firsts.iter().enumerate().map(axis).collect(),
+        shape: to.shape.clone(),
+        dtype: tensors[1].dtype,
+        first: convert.check().is_ok().then(|| content(0, from, convert)),
+        second: content(1, to, Convert::bits(tensors[1].dtype)),
+    })
 }

@@ -21,7 +21,7 @@ use transship_grammar as grammar;
 
 use grammar::{Code, Diagnostic, Diagnostics, Format};
 
-pub(crate) use compare::{Pairs, ParameterPair, PartPair, pair_parameters};
+pub(crate) use compare::{Pairs, ParameterPair, PartAxis, PartPair, pair_parameters};
 pub(crate) use documents::to_json;
 pub(crate) use pieces::{LayoutSizes, StoredPart};
 

@@ -241,7 +241,7 @@ impl<'a> Instance<'_, 'a> {
     }
 
     /// Copies along a broadcast axis must all be what the first one is, which is the one that is taken.
-    fn check_broadcast(
+    pub(super) fn check_broadcast(
         &self,
         tensor: &'a Tensor,
         source: &LayoutBox,

@@ -7,10 +7,11 @@ use transship_grammar as grammar;
 use grammar::{Diagnostics, Mapping, SideId};
 
 use super::fake::{Codes, coordinates, elements};
-use super::orders::{Rearrangement, exchanged, rearrangement};
+use super::orders::{Rearrangement, rearrangement};
 use super::places::{Parameter, Region, parameters};
 use crate::Array;
 use crate::bind::{Binding, Key, Setting};
+use crate::orders::{show_moves, show_orders};
 
 /// What `got` differs from `expected` in: one line for each difference, none where they are the same.
 ///
@@ -301,35 +302,13 @@ fn describe(region: &Region, rearrangement: &Rearrangement) -> Option<String> {
                 let label = usize::try_from(at).ok().and_then(|i| axis.labels.get(i));
                 label.cloned().unwrap_or_else(|| at.to_string())
             };
-            let moved: Vec<(u64, u64)> = (0..).zip(to.iter().copied()).filter(|(at, b)| at != b).collect();
+            let moved: Vec<(String, String)> = (0..).zip(to).map(|(at, b)| (name(at), name(*b))).collect();
             let along = if axis.labels.is_empty() { format!("along {}, ", axis.name) } else { String::new() };
-            match moved.as_slice() {
-                [(a, b), (c, d)] if (a, b) == (d, c) => {
-                    Some(format!("{along}{} and {} are swapped", name(*a), name(*b)))
-                }
-                _ => {
-                    let shown: Vec<String> = moved
-                        .iter()
-                        .take(6)
-                        .map(|(at, b)| format!("{} holds {}", name(*at), name(*b)))
-                        .collect();
-                    let more = if moved.len() > 6 { ", …" } else { "" };
-                    Some(format!("{along}{}{more}", shown.join(", ")))
-                }
-            }
+            Some(format!("{along}{}", show_moves(&moved)?))
         }
         Rearrangement::Orders(lie, belong) => {
-            let names = |order: &[usize]| {
-                let names: Vec<&str> = order.iter().map(|axis| region.axes[*axis].name.as_str()).collect();
-                names.join(" ")
-            };
-            let how = format!("they lie as `{}`, not `{}`", names(belong), names(lie));
-            Some(match exchanged(lie, belong) {
-                Some((a, b)) => {
-                    format!("axes {} and {} are swapped: {how}", region.axes[a].name, region.axes[b].name)
-                }
-                None => format!("axes are in another order: {how}"),
-            })
+            let names: Vec<String> = region.axes.iter().map(|axis| axis.name.clone()).collect();
+            Some(show_orders(&names, lie, belong))
         }
     }
 }

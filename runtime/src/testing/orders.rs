@@ -2,6 +2,7 @@
 //! in another order.
 
 use super::fake::coordinates;
+use crate::orders::permutations;
 
 /// What one arrangement is against another.
 pub(super) enum Rearrangement {
@@ -57,50 +58,10 @@ fn orders(lens: &[u64], moved: &[u64]) -> Option<Rearrangement> {
     None
 }
 
-/// All orders of `count` axes, by how many pairs are not in their first order.
-fn permutations(count: usize) -> Vec<Vec<usize>> {
-    let mut all: Vec<Vec<usize>> = vec![Vec::new()];
-    for axis in 0..count {
-        all = all
-            .iter()
-            .flat_map(|order| {
-                (0..=order.len()).map(move |at| {
-                    let mut order = order.clone();
-                    order.insert(at, axis);
-                    order
-                })
-            })
-            .collect();
-    }
-    let inversions = |order: &Vec<usize>| {
-        (0..order.len())
-            .map(|i| order[i + 1..].iter().filter(|later| **later < order[i]).count())
-            .sum::<usize>()
-    };
-    all.sort_by_cached_key(|order| (inversions(order), order.clone()));
-    all
-}
-
-/// The two axes whose exchange turns one order into the other, if that is all.
-pub(super) fn exchanged(lie: &[usize], belong: &[usize]) -> Option<(usize, usize)> {
-    let differ: Vec<usize> = (0..lie.len()).filter(|i| lie[*i] != belong[*i]).collect();
-    match differ.as_slice() {
-        [a, b] => Some((lie[*a], lie[*b])),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Rearrangement, exchanged, permutations, rearrangement};
-
-    #[test]
-    fn orders_begin_with_that_of_memory() {
-        let all = permutations(4);
-        assert_eq!(all.len(), 24);
-        assert_eq!(all[0], [0, 1, 2, 3]);
-        assert_eq!(all[23], [3, 2, 1, 0]);
-    }
+    use super::{Rearrangement, rearrangement};
+    use crate::orders::exchanged;
 
     #[test]
     fn a_rotation_along_an_axis_is_one_and_no_order() {

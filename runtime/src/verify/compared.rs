@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use transship_grammar as grammar;
+
+use grammar::Mapping;
+
+use super::VerifyOptions;
 use crate::DType;
 use crate::engine::{Content, CopyError, PreparedTensor, TargetTensor, Tolerance, differences};
 use crate::plan::{ParameterPair, PartPair};
@@ -17,6 +22,8 @@ pub struct Difference {
     pub dtypes: [DType; 2],
     /// Why it differs as a whole: lengths, a dtype; nothing where elements alone do.
     pub reasons: Vec<String>,
+    /// What all that differs is, where it has a name: `q and k are swapped`.
+    pub explanation: Option<String>,
     /// Elements compared.
     pub elements: u64,
     /// Elements that differ.
@@ -34,6 +41,14 @@ pub struct FirstDifference {
     pub place: Vec<String>,
     /// What the first checkpoint has there, cast to the dtype of the second, and what the second has.
     pub values: [String; 2],
+}
+
+/// What a comparison of a parameter found.
+#[derive(Clone, Debug)]
+pub(super) struct Compared {
+    pub(super) difference: Difference,
+    /// The first element that differs: which part of the pair, and its index there in row-major order.
+    pub(super) at: Option<(usize, usize)>,
 }
 
 impl ParameterPair<'_> {
@@ -66,31 +81,27 @@ pub(super) fn casts(parameters: &[ParameterPair<'_>]) -> Vec<String> {
     told.collect()
 }
 
-/// Compares all parameters; what differs comes in their order.
+/// Compares all parameters: for each what differs, or nothing.
 pub(super) fn compare(
+    mapping: &Mapping,
     parameters: &[ParameterPair<'_>],
-    dtype: Option<DType>,
-    tolerance: Tolerance,
-    threads: usize,
+    options: &VerifyOptions,
     progress: &(dyn Fn(u64) + Sync),
-) -> Vec<Difference> {
-    let threads = crate::threads(threads);
+) -> Vec<Option<Compared>> {
+    let threads = crate::threads(options.threads);
     let next = AtomicUsize::new(0);
-    let found: Mutex<Vec<(usize, Difference)>> = Mutex::new(Vec::new());
+    let found: Mutex<Vec<Option<Compared>>> = Mutex::new(vec![None; parameters.len()]);
     std::thread::scope(|scope| {
         for _ in 0..threads.min(parameters.len()) {
             scope.spawn(|| {
                 while let Some((at, parameter)) = take(parameters, &next) {
-                    if let Some(difference) = compare_parameter(parameter, dtype, tolerance, progress) {
-                        found.lock().unwrap_or_else(PoisonError::into_inner).push((at, difference));
-                    }
+                    let compared = compare_parameter(mapping, parameter, options, progress);
+                    found.lock().unwrap_or_else(PoisonError::into_inner)[at] = compared;
                 }
             });
         }
     });
-    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.sort_by_key(|(at, _)| *at);
-    found.into_iter().map(|(_, difference)| difference).collect()
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn take<'p, 'a>(
@@ -102,22 +113,23 @@ fn take<'p, 'a>(
 }
 
 fn compare_parameter(
+    mapping: &Mapping,
     parameter: &ParameterPair<'_>,
-    dtype: Option<DType>,
-    tolerance: Tolerance,
+    options: &VerifyOptions,
     progress: &dyn Fn(u64),
-) -> Option<Difference> {
+) -> Option<Compared> {
     let [own, other] = parameter.dtypes;
     let mut difference = Difference {
         name: parameter.name.clone(),
         dtypes: parameter.dtypes,
         reasons: Vec::new(),
+        explanation: None,
         elements: 0,
         count: 0,
         largest: 0.0,
         first: None,
     };
-    if dtype.is_some() && other != parameter.converted {
+    if options.dtype.is_some() && other != parameter.converted {
         difference.reasons.push(format!("it is {other}, not {}", parameter.converted));
     }
     for (axis, one, other) in &parameter.lengths {
@@ -132,24 +144,27 @@ fn compare_parameter(
     if parameter.parts.iter().any(|part| part.first.is_none()) {
         difference.reasons.push(format!("{own} is not cast to {other}"));
     }
-    for part in &parameter.parts {
+    let mut compared = Compared { difference, at: None };
+    for (number, part) in parameter.parts.iter().enumerate() {
         if let Some(first) = &part.first {
-            compare_part(part, first, tolerance, progress, &mut difference);
+            compare_part(mapping, (number, part), first, &options.tolerance, progress, &mut compared);
         }
     }
-    (difference.count > 0 || !difference.reasons.is_empty()).then_some(difference)
+    let Difference { count, reasons, .. } = &compared.difference;
+    (*count > 0 || !reasons.is_empty()).then_some(compared)
 }
 
 fn compare_part(
-    part: &PartPair<'_>,
+    mapping: &Mapping,
+    (number, part): (usize, &PartPair<'_>),
     first: &Content<'_>,
-    tolerance: Tolerance,
+    tolerance: &Tolerance,
     progress: &dyn Fn(u64),
-    difference: &mut Difference,
+    Compared { difference, at }: &mut Compared,
 ) {
     let found = prepared(part, first).and_then(|one| {
         let other = prepared(part, &part.second)?;
-        differences(part.dtype, [&one, &other], tolerance, progress)
+        differences(part.dtype, [&one, &other], *tolerance, progress)
     });
     let found = match found {
         Ok(found) => found,
@@ -161,8 +176,9 @@ fn compare_part(
     difference.elements = difference.elements.saturating_add(part.elements());
     difference.count = difference.count.saturating_add(found.count);
     difference.largest = difference.largest.max(found.largest);
-    if let (None, Some(at), Some(values)) = (&difference.first, found.first, found.values) {
-        difference.first = Some(FirstDifference { place: place(part, at), values });
+    if let (None, Some(first), Some(values)) = (&difference.first, found.first, found.values) {
+        *at = Some((number, first));
+        difference.first = Some(FirstDifference { place: place(part, first, mapping), values });
     }
 }
 
@@ -175,15 +191,16 @@ fn prepared<'a>(part: &PartPair<'_>, content: &Content<'a>) -> Result<PreparedTe
     })
 }
 
-/// The coordinates of an element by its row-major index in a part.
-fn place(part: &PartPair<'_>, at: usize) -> Vec<String> {
+/// The coordinates of an element by its row-major index in a part: `layer 3`, `q`, `heads 1`.
+fn place(part: &PartPair<'_>, at: usize, mapping: &Mapping) -> Vec<String> {
+    let numbers = part.key.iter().map(|(axis, at)| format!("{} {at}", mapping.axis(*axis).name));
+    let mut words: Vec<String> = numbers.chain(part.labels.values().cloned()).collect();
+    let fixed = words.len();
     let mut rest = at;
-    let mut words = Vec::new();
-    for ((name, first), size) in part.axes.iter().zip(&part.shape).rev() {
-        let coordinate = first.saturating_add((rest % (*size).max(1)) as u64);
-        words.push(format!("{name} {coordinate}"));
+    for (axis, size) in part.axes.iter().zip(&part.shape).rev() {
+        let coordinate = axis.first.saturating_add((rest % (*size).max(1)) as u64);
+        words.insert(fixed, format!("{} {coordinate}", axis.name));
         rest /= (*size).max(1);
     }
-    words.reverse();
-    [part.fixed.as_slice(), &words].concat()
+    words
 }

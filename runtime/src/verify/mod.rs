@@ -2,9 +2,14 @@
 //!
 //! Both are bound to the mapping and their boxes are paired as for a conversion, so that it does not matter which
 //! sides they are of, how many ranks hold them or how much padding they have. No parameter is held in memory whole.
+//! Since a mistake in that pairing would be in the conversion too, elements are then looked up a second time by
+//! [`plain`], which shares nothing with it.
 
 mod compared;
 mod config;
+mod plain;
+#[cfg(test)]
+mod tests;
 
 use transship_grammar as grammar;
 
@@ -13,7 +18,7 @@ use grammar::{Diagnostics, Mapping, SideId};
 pub use compared::{Difference, FirstDifference};
 pub use config::ConfigDifference;
 
-use crate::bind::{BindOptions, Setting, bind_pair};
+use crate::bind::{BindOptions, Binding, Setting, bind_pair};
 use crate::convert::check_copies;
 use crate::engine::Tolerance;
 use crate::plan::{Pairs, PlanOptions, pair_parameters};
@@ -28,6 +33,8 @@ pub struct VerifyOptions {
     pub dtype: Option<DType>,
     /// How far elements may be apart, after the cast to the dtype of the second checkpoint.
     pub tolerance: Tolerance,
+    /// Whether every element is looked up a second time by its layouts, which takes long, or some of each tensor.
+    pub thorough: bool,
     /// Threads that compare; 0 is one per core.
     pub threads: usize,
 }
@@ -36,14 +43,13 @@ pub struct VerifyOptions {
 #[derive(Debug)]
 pub struct Verify<'a> {
     mapping: &'a Mapping,
+    bindings: [Binding<'a>; 2],
     pairs: Pairs<'a>,
     extra: [Vec<String>; 2],
     config: Vec<ConfigDifference>,
     notes: Vec<String>,
     settings: [Vec<Setting>; 2],
-    dtype: Option<DType>,
-    tolerance: Tolerance,
-    threads: usize,
+    options: VerifyOptions,
 }
 
 /// What a comparison found. Of pairs the first is of the first checkpoint.
@@ -61,8 +67,12 @@ pub struct Verification {
     pub extra: [Vec<String>; 2],
     /// Config values that the checkpoints state differently.
     pub config: Vec<ConfigDifference>,
-    /// Copies inside one checkpoint that are not equal but must be: replicas, tied parameters.
+    /// Copies inside one checkpoint that are not equal but must be: replicas, tied parameters, copies along an axis.
     pub copies: Diagnostics,
+    /// Elements that were looked up a second time, by their layouts alone.
+    pub looked_up: u64,
+    /// What came out otherwise there: a mistake in this program.
+    pub disagreements: Diagnostics,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -75,6 +85,7 @@ impl Verification {
             && self.missing.iter().chain(&self.extra).all(Vec::is_empty)
             && !self.config.iter().any(|difference| difference.counts)
             && !self.copies.has_errors()
+            && !self.disagreements.has_errors()
     }
 }
 
@@ -108,9 +119,8 @@ impl<'a> Verify<'a> {
             config: config::compare(&bindings),
             notes,
             settings: bindings.each_ref().map(config::settings),
-            dtype: options.dtype,
-            tolerance: options.tolerance,
-            threads: options.threads,
+            bindings,
+            options: options.clone(),
         })
     }
 
@@ -133,31 +143,48 @@ impl<'a> Verify<'a> {
         &self.settings
     }
 
-    /// Bytes of the second checkpoint that are compared.
+    /// Bytes of the second checkpoint that are compared, and of a thorough comparison those that are looked up again.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         let parts = self.pairs.parameters.iter().flat_map(|parameter| &parameter.parts);
-        parts.fold(0, |sum, part| sum.saturating_add(part.bytes()))
+        let bytes = parts.fold(0u64, |sum, part| sum.saturating_add(part.bytes()));
+        bytes.saturating_mul(if self.options.thorough { 2 } else { 1 })
     }
 
     /// Compares all elements. `progress` is called with the bytes compared since its last call, from any thread.
     #[must_use]
     pub fn run(self, progress: &(dyn Fn(u64) + Sync)) -> Verification {
         let parameters = &self.pairs.parameters;
-        let differences = compared::compare(parameters, self.dtype, self.tolerance, self.threads, progress);
+        let mut compared = compared::compare(self.mapping, parameters, &self.options, progress);
         let copies = match check_copies(&self.pairs.checks, self.mapping) {
             Ok(()) => Diagnostics::new(&self.mapping.source),
             Err(diagnostics) => diagnostics,
         };
+        let check = plain::Check {
+            bindings: &self.bindings,
+            pairs: &self.pairs,
+            compared: &compared,
+            copies_differ: copies.has_errors(),
+            options: &self.options,
+        };
+        let plain::Found { elements: looked_up, disagreements: found, explanations } = check.run(progress);
+        let mut disagreements = Diagnostics::new(&self.mapping.source);
+        found.into_iter().for_each(|diagnostic| disagreements.push(diagnostic));
+        for (number, words) in explanations {
+            let difference = compared[number].as_mut().map(|compared| &mut compared.difference);
+            difference.into_iter().for_each(|difference| difference.explanation = Some(words.clone()));
+        }
         let elements = parameters.iter().fold(0u64, |sum, p| sum.saturating_add(p.compared()));
         Verification {
             parameters: parameters.len(),
             elements,
-            differences,
+            differences: compared.into_iter().flatten().map(|compared| compared.difference).collect(),
             missing: self.pairs.missing,
             extra: self.extra,
             config: self.config,
             copies,
+            looked_up,
+            disagreements,
             notes: self.notes,
         }
     }

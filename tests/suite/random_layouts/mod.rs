@@ -112,7 +112,7 @@ fn difference(expected: &Tensors, got: &Tensors) -> Option<String> {
 fn verified(mapping: &Mapping, files: [&Path; 2], sides: [SideId; 2]) -> Result<Verification, String> {
     let open = |path: &Path| Checkpoint::open(path).map_err(|e| e.to_string());
     let (one, other) = (open(files[0])?, open(files[1])?);
-    let options = VerifyOptions { threads: 1, ..VerifyOptions::default() };
+    let options = VerifyOptions { threads: 1, thorough: true, ..VerifyOptions::default() };
     let verify = Verify::new(mapping, [&one, &other], sides, &options).map_err(|d| plain(&d))?;
     Ok(verify.run(&|_| ()))
 }
