@@ -8,17 +8,18 @@ use transship::grammar::{
     render,
 };
 use transship::{
-    BaseConfig, BindOptions, Binding, Checkpoint, OpenOptions, PlanOptions, detect_side, side_marks,
+    BaseConfig, BindOptions, Binding, Checkpoint, OpenOptions, PlanOptions, detect_side, read_text_file,
+    side_marks,
 };
 use transship_mappings::{SHIPPED, library, shipped};
 
 use crate::args::{Choice, Conversion};
-use crate::{Failure, Streams};
+use crate::{Failure, Streams, prefix};
 
 /// The text of a mapping file or, where there is no such file, of a shipped mapping; with all that it imports.
 pub(crate) fn mapping_source(name: &str) -> Result<Source, Failure> {
     let path = Path::new(name);
-    let (shown, text) = match std::fs::read(path) {
+    let (shown, text) = match read_text_file(path, MAX_MAPPING) {
         Ok(bytes) => {
             (name.to_owned(), utf8(bytes).map_err(|e| Failure::new(format_args!("cannot read {name}: {e}")))?)
         }
@@ -49,11 +50,7 @@ fn find_import(from: &str, target: Target<'_>) -> Result<Found, String> {
                 ErrorKind::NotFound => format!("there is no file {path}"),
                 _ => format!("cannot read {path}: {error}"),
             };
-            let metadata = std::fs::metadata(&path).map_err(told)?;
-            if !metadata.is_file() || metadata.len() > MAX_MAPPING {
-                return Err(format!("{path} is no mapping file: it must be a file of at most 16 MiB"));
-            }
-            let bytes = std::fs::read(&path).map_err(told)?;
+            let bytes = read_text_file(path.as_ref(), MAX_MAPPING).map_err(told)?;
             let text = utf8(bytes).map_err(|e| format!("cannot read {path}: {e}"))?;
             Ok((path, text))
         }
@@ -264,8 +261,9 @@ pub(crate) fn choose_mapping(
         0 => {
             let shipped: Vec<&str> = SHIPPED.iter().map(|m| m.name).collect();
             let holds = first_names(checkpoint);
+            let hint = prefix::hint(checkpoint).map(|hint| format!("{hint}; ")).unwrap_or_default();
             Err(Failure::new(format_args!(
-                "no shipped mapping fits {}, which holds {holds}; shipped are {}; give a mapping of your own with --mapping FILE",
+                "no shipped mapping fits {}, which holds {holds}; {hint}shipped are {}; give a mapping of your own with --mapping FILE",
                 checkpoint.file(),
                 shipped.join(", ")
             )))

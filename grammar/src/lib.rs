@@ -9,6 +9,7 @@ mod ast;
 mod check;
 mod code;
 mod diagnostic;
+mod escaped;
 mod format;
 mod import;
 mod layout;
@@ -26,6 +27,7 @@ mod walk;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
+pub use escaped::escaped;
 pub use format::format;
 pub use import::{Found, Imported, Target, beside, check_library};
 pub use layout::{

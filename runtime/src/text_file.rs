@@ -55,7 +55,7 @@ pub(crate) fn parse_json(text: &[u8], most: usize) -> Result<serde_json::Value, 
 }
 
 /// How many values a JSON text can hold at most: as many as there are commas and opening brackets, and one.
-fn count_values(text: &[u8]) -> usize {
+pub(crate) fn count_values(text: &[u8]) -> usize {
     let mut count = 1;
     let mut bytes = text.iter();
     let mut in_string = false;

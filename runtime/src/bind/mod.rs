@@ -150,7 +150,7 @@ impl<'a> Binding<'a> {
         stop_on_errors(&diagnostics)?;
         binding.check_rank_documents(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
-        binding.read_config(&options.settings, &mut diagnostics);
+        binding.read_config(&config::named_settings(mapping, &options.settings), &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.find_blocks();
         binding.decide_by_shapes();
@@ -199,7 +199,7 @@ impl<'a> Binding<'a> {
             against: None,
         };
         binding.read_documents(&mut diagnostics);
-        binding.set_config(settings, &mut diagnostics);
+        binding.set_config(&config::named_settings(mapping, settings), &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.decide(&mut diagnostics);
         binding.solve(&[], &mut diagnostics);
