@@ -16,7 +16,8 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all is well; 1 a mapping, a checkpoint or the disk has a problem; 2 the command line is wrong.
+Exit codes: 0 all is well; 1 a mapping, a checkpoint or the disk has a problem; 2 the command line is wrong;
+141 what reads the result went away.
 Results go to standard output, messages to standard error.";
 
 #[derive(Debug, Subcommand)]
@@ -78,11 +79,11 @@ pub(crate) struct Conversion {
     pub(crate) set: Vec<Setting>,
 
     /// Tensor-parallel ranks to split the output over
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count(), aliases = ["tensor-parallel", "tensor-parallel-size", "tensor-model-parallel-size", "target-tensor-parallel-size"])]
     pub(crate) tp: u64,
 
     /// Pipeline-parallel ranks to split the output over; as many as --pp-layers gives if not given
-    #[arg(long, value_name = "N", value_parser = rank_count())]
+    #[arg(long, value_name = "N", value_parser = rank_count(), aliases = ["pipeline-parallel", "pipeline-parallel-size", "pipeline-model-parallel-size", "target-pipeline-parallel-size"])]
     pub(crate) pp: Option<u64>,
 
     /// Layers of each pipeline stage, such as 3,2,2,1; the same for all if not given. With --vpp those of each virtual
@@ -91,11 +92,11 @@ pub(crate) struct Conversion {
     pub(crate) pp_layers: Vec<u64>,
 
     /// Virtual stages on each pipeline-parallel rank of the output
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count(), aliases = ["virtual-pipeline-parallel", "virtual-pipeline-model-parallel-size", "num-virtual-stages-per-pipeline-rank"])]
     pub(crate) vpp: u64,
 
     /// Expert-parallel ranks to split the output over
-    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = rank_count(), aliases = ["expert-parallel", "expert-parallel-size", "expert-model-parallel-size", "target-expert-parallel-size"])]
     pub(crate) ep: u64,
 
     /// The side to convert to; the other one if not given. The input's own side splits it over other ranks
@@ -126,7 +127,7 @@ pub(crate) struct Convert {
     pub(crate) tokenizer: Option<PathBuf>,
 
     /// Threads that copy; one per core if not given
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = parse_threads)]
     pub(crate) threads: usize,
 
     /// Replace files of an earlier output
@@ -273,7 +274,7 @@ pub(crate) struct Verify {
     pub(crate) device: String,
 
     /// Threads that compare; one per core if not given
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = parse_threads)]
     pub(crate) threads: usize,
 
     /// Say nothing but errors
@@ -304,9 +305,13 @@ pub(crate) struct Run {
     /// Hugging Face directory
     pub(crate) input: PathBuf,
 
-    /// A text to continue
-    #[arg(long, value_name = "TEXT", required_unless_present = "ids", conflicts_with = "ids")]
+    /// A text to continue; `-` reads it from standard input
+    #[arg(long, value_name = "TEXT", required_unless_present_any = ["ids", "prompt_file"], conflicts_with = "ids")]
     pub(crate) prompt: Option<String>,
+
+    /// A file with the text to continue; a line end after its last line is no part of the text
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ids", "prompt"])]
+    pub(crate) prompt_file: Option<PathBuf>,
 
     /// Tokens to continue, in place of a text; what comes is told as tokens too
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
@@ -322,15 +327,15 @@ pub(crate) struct Run {
     pub(crate) max_tokens: usize,
 
     /// What logits are divided by before a token is drawn; 0 always takes the most probable
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     pub(crate) temperature: f64,
 
     /// Draw from the most probable tokens whose probabilities come to this sum
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f64>,
 
     /// Draw from so many of the most probable tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) top_k: Option<usize>,
 
     /// Which sequence of random numbers tokens are drawn by
@@ -390,10 +395,13 @@ pub(crate) struct Run {
 #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "there are no models"))]
 pub(crate) enum ModelDType {
     /// 32-bit floats
+    #[value(aliases = ["float32", "float", "fp32", "torch.float32"])]
     F32,
     /// The upper half of f32
+    #[value(aliases = ["bfloat16", "torch.bfloat16"])]
     Bf16,
     /// IEEE 754 half precision
+    #[value(aliases = ["float16", "half", "fp16", "torch.float16"])]
     F16,
 }
 
@@ -401,6 +409,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   transship run gpt2-hf --prompt \"Once upon a time\"
   transship run checkpoints/ --tokenizer gpt2-tokenizer --prompt \"The answer is\" --max-tokens 20
+  transship run gpt2-hf --prompt - < question.txt
   transship run gpt2-hf --prompt \"Dear\" --temperature 0.8 --top-p 0.95 --seed 1
   transship run model_optim_rng.pt --ids 464,3280,318 --max-tokens 0 --logits logits.safetensors
   transship run llama-hf --prompt \"def fib(n):\" --device cuda:0";
@@ -544,8 +553,28 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
     }
 }
 
+/// As many threads as any machine has use for.
+const MAX_THREADS: usize = 1024;
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 0..=MAX_THREADS) => Ok(threads),
+        _ => Err(format!("write a number up to {MAX_THREADS}; 0 is one per core")),
+    }
+}
+
+/// A dtype by its own name or by torch's: `bf16`, `bfloat16`, `torch.bfloat16`.
 fn parse_dtype(text: &str) -> Result<DType, String> {
-    DType::from_name(text).ok_or_else(|| {
+    let name = match text.strip_prefix("torch.").unwrap_or(text) {
+        "float64" | "double" | "fp64" => "f64",
+        "float32" | "float" | "fp32" => "f32",
+        "float16" | "half" | "fp16" => "f16",
+        "bfloat16" => "bf16",
+        "float8_e4m3fn" => "f8_e4m3",
+        "float8_e5m2" => "f8_e5m2",
+        other => other,
+    };
+    DType::from_name(name).ok_or_else(|| {
         let all: Vec<&str> = DType::ALL.iter().map(|d| d.name()).collect();
         format!("the dtypes are {}", all.join(", "))
     })

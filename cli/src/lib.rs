@@ -8,6 +8,7 @@ mod load;
 #[cfg(feature = "candle")]
 mod model;
 mod pair;
+mod prefix;
 mod progress;
 mod size;
 #[cfg(feature = "candle")]
@@ -18,6 +19,8 @@ use std::io::Write;
 
 use clap::Parser;
 
+use transship::grammar::escaped;
+
 use args::{Arguments, Command};
 
 /// Exit code of a run that did what was asked.
@@ -26,6 +29,8 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// Exit code where the command line itself is wrong.
 pub const USAGE: u8 = 2;
+/// Exit code where what reads the result went away, as a shell tells of a program that SIGPIPE ended.
+pub const PIPE_CLOSED: u8 = 141;
 
 /// What the place that messages go to can show.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,9 +55,19 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure told in one message of its own.
+    /// A failure told in one message of its own, in which names from files are shown as a terminal can show them.
     pub(crate) fn new(message: impl std::fmt::Display) -> Failure {
-        Failure { message: format!("error: {message}\n"), code: FAILED }
+        Failure { message: format!("error: {}\n", escaped(&message.to_string())), code: FAILED }
+    }
+
+    /// The message; where it has no colours of its own, `error` is as in messages with a code.
+    fn shown(&self, colour: bool) -> std::borrow::Cow<'_, str> {
+        match self.message.strip_prefix("error: ") {
+            Some(rest) if colour => {
+                format!("\u{1b}[1m\u{1b}[91merror\u{1b}[0m\u{1b}[1m:\u{1b}[0m {rest}").into()
+            }
+            _ => self.message.as_str().into(),
+        }
     }
 
     /// A failure whose message is already whole.
@@ -63,6 +78,10 @@ impl Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            // Whoever reads has enough, as `head` does.
+            return Failure { message: String::new(), code: PIPE_CLOSED };
+        }
         Failure::new(format_args!("cannot write the result: {error}"))
     }
 }
@@ -101,7 +120,8 @@ pub fn run<'s>(
     match result {
         Ok(()) => OK,
         Err(failure) => {
-            let _ = streams.err.write_all(failure.message.as_bytes());
+            let message = failure.shown(streams.terminal.colour);
+            let _ = streams.err.write_all(message.as_bytes());
             failure.code
         }
     }

@@ -8,12 +8,13 @@ use transship::grammar::{
     render,
 };
 use transship::{
-    BaseConfig, BindOptions, Binding, Checkpoint, OpenOptions, PlanOptions, detect_side, side_marks,
+    BaseConfig, BindOptions, Binding, Checkpoint, OpenOptions, PlanOptions, detect_side, read_text_file,
+    side_marks,
 };
 use transship_mappings::{SHIPPED, library, shipped};
 
 use crate::args::{Choice, Conversion};
-use crate::{Failure, Streams};
+use crate::{Failure, Streams, prefix};
 
 /// The text of the mapping that `--mapping` names, with all that it imports: of the shipped one of that name, or of
 /// the file at a path. What is no path is never a file, so that nothing in the working directory stands in for a
@@ -91,18 +92,10 @@ fn find_import(from: &str, target: Target<'_>) -> Result<Found, String> {
 
 /// The text of a mapping file.
 fn read_mapping(path: &str) -> std::io::Result<String> {
-    let invalid = |what: String| std::io::Error::new(ErrorKind::InvalidData, what);
-    // Opening a named pipe would wait for a writer, so the kind is asked for first.
-    let metadata = std::fs::metadata(path)?;
-    if metadata.is_dir() {
-        return Err(std::io::Error::new(ErrorKind::IsADirectory, "it is a directory"));
-    }
-    if !metadata.is_file() || metadata.len() > MAX_MAPPING {
-        return Err(invalid("a mapping must be a file of at most 16 MiB".to_owned()));
-    }
-    String::from_utf8(std::fs::read(path)?).map_err(|error| {
+    String::from_utf8(read_text_file(path.as_ref(), MAX_MAPPING)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        invalid(format!("it is not UTF-8 text (byte {at}); save it as UTF-8"))
+        let what = format!("it is not UTF-8 text (byte {at}); save it as UTF-8");
+        std::io::Error::new(ErrorKind::InvalidData, what)
     })
 }
 
@@ -300,8 +293,9 @@ pub(crate) fn choose_mapping(
         0 => {
             let shipped: Vec<&str> = SHIPPED.iter().map(|m| m.name).collect();
             let holds = first_names(checkpoint);
+            let hint = prefix::hint(checkpoint).map(|hint| format!("{hint}; ")).unwrap_or_default();
             Err(Failure::new(format_args!(
-                "no shipped mapping fits {}, which holds {holds}; shipped are {}; give a mapping of your own with --mapping FILE",
+                "no shipped mapping fits {}, which holds {holds}; {hint}shipped are {}; give a mapping of your own with --mapping FILE",
                 checkpoint.file(),
                 shipped.join(", ")
             )))

@@ -119,9 +119,15 @@ pub(crate) fn check_target(file: &Path, force: bool) -> Result<(), Failure> {
         Ok(found) if found.is_dir() => "it is a directory; give a file in it",
         Ok(_) if !force => EXISTS,
         _ if file.file_name().is_none() => "it has no file name",
+        _ if !parent(file).is_dir() => "its directory is not there; make it first",
         _ => return Ok(()),
     };
     Err(unwritable(file, &why))
+}
+
+/// The directory of a file; of a bare file name, the current one.
+fn parent(file: &Path) -> &Path {
+    file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 const EXISTS: &str = "it is there already; choose another file, or replace it with --force";
@@ -136,7 +142,7 @@ pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: boo
     let cannot = |why: &dyn std::fmt::Display| unwritable(file, why);
     let name =
         file.file_name().and_then(|name| name.to_str()).ok_or_else(|| cannot(&"it has no file name"))?;
-    let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = parent(file);
     let vocab = logits.dims().last().copied().unwrap_or(0);
     let values: Vec<f32> = logits
         .to_dtype(DType::F32)

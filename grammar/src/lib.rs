@@ -10,6 +10,7 @@ mod budget;
 mod check;
 mod code;
 mod diagnostic;
+mod escaped;
 mod format;
 mod import;
 mod layout;
@@ -29,6 +30,7 @@ mod walk;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, nearest};
+pub use escaped::escaped;
 pub use format::format;
 pub use import::{Found, Imported, Target, beside, check_library};
 pub use layout::{

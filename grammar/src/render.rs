@@ -4,6 +4,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
 use serde_json::json;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
+use crate::escaped::escaped;
 use crate::source::{Part, Source, Span};
 
 /// How diagnostics are shown.
@@ -48,7 +49,7 @@ fn level(diagnostic: &Diagnostic) -> Level<'static> {
 
 fn full(diagnostic: &Diagnostic, source: &Source, level: Level<'_>, colour: bool) -> String {
     let mut group = level
-        .primary_title(diagnostic.message.as_str())
+        .primary_title(escaped(&diagnostic.message))
         .id(diagnostic.code.as_str())
         .elements(Vec::<annotate_snippets::Element<'_>>::new());
     if let Some(primary) = &diagnostic.primary {
@@ -72,13 +73,13 @@ fn full(diagnostic: &Diagnostic, source: &Source, level: Level<'_>, colour: bool
         }
     }
     for note in &diagnostic.notes {
-        group = group.element(Level::NOTE.message(note.as_str()));
+        group = group.element(Level::NOTE.message(escaped(note)));
     }
     if let Some(note) = imported_by(diagnostic, source) {
         group = group.element(Level::NOTE.message(note));
     }
     for help in &diagnostic.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        group = group.element(Level::HELP.message(escaped(help)));
     }
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let mut text = renderer.render(&[group]);
@@ -100,7 +101,7 @@ fn snippet_of(part: &Part) -> Snippet<'_, Annotation<'_>> {
 }
 
 fn annotation<'a>(kind: AnnotationKind, part: &Part, label: &'a Label) -> Annotation<'a> {
-    kind.span(part.local(label.span)).label((!label.text.is_empty()).then_some(label.text.as_str()))
+    kind.span(part.local(label.span)).label((!label.text.is_empty()).then(|| escaped(&label.text)))
 }
 
 fn severity(diagnostic: &Diagnostic) -> &'static str {
@@ -118,7 +119,7 @@ fn short(diagnostic: &Diagnostic, source: &Source) -> String {
         }
         None => source.name().to_owned(),
     };
-    format!("{place}: {}[{}]: {}\n", severity(diagnostic), diagnostic.code, diagnostic.message)
+    format!("{place}: {}[{}]: {}\n", severity(diagnostic), diagnostic.code, escaped(&diagnostic.message))
 }
 
 fn json_line(diagnostic: &Diagnostic, source: &Source) -> String {

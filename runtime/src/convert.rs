@@ -9,8 +9,9 @@ use grammar::{Code, Diagnostic, Diagnostics, Mapping, SideId};
 use crate::Checkpoint;
 use crate::bind::{BindOptions, Binding};
 use crate::engine;
-use crate::output::{self, OutputError, SmallFile};
+use crate::output::{self, OutputError};
 use crate::plan::{Check, Plan, PlanOptions};
+use crate::tokenizer_files::TokenizerFiles;
 
 /// Why a conversion failed. Nothing of it is left on the disk then.
 #[derive(Debug, thiserror::Error)]
@@ -48,18 +49,6 @@ pub struct ConvertOptions {
     pub tokenizer: Option<PathBuf>,
 }
 
-/// Files that make up a tokenizer, as transformers names them.
-const TOKENIZER_FILES: [&str; 8] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "tokenizer.model",
-];
-
 /// Converts a checkpoint of side `from` into a directory.
 ///
 /// # Errors
@@ -75,7 +64,8 @@ pub fn convert(
 ) -> Result<(), ConvertError> {
     let binding = Binding::new(mapping, checkpoint, from, &options.bind)?;
     let plan = Plan::new(&binding, &options.plan)?;
-    plan.write(mapping, directory, options.tokenizer.as_deref(), writing)
+    let tokenizer = options.tokenizer.as_deref().map(TokenizerFiles::read).transpose()?;
+    plan.write(mapping, directory, tokenizer.as_ref(), writing)
 }
 
 impl Plan<'_> {
@@ -87,10 +77,10 @@ impl Plan<'_> {
         &self,
         mapping: &Mapping,
         directory: &Path,
-        tokenizer: Option<&Path>,
+        tokenizer: Option<&TokenizerFiles>,
         options: &output::Options<'_>,
     ) -> Result<(), ConvertError> {
-        let mut small = tokenizer.map_or(Ok(Vec::new()), tokenizer_files)?;
+        let mut small = tokenizer.map_or_else(Vec::new, |files| files.beside(&self.documents));
         small.extend(self.documents.iter().cloned());
         self.check_copies(mapping)?;
         output::run(directory, &self.output, &self.targets, &small, options)?;
@@ -138,27 +128,4 @@ fn differs(check: &Check<'_>, place: &str) -> Diagnostic {
         .note(place)
         .note(format!("in {}", check.file))
         .help(help)
-}
-
-fn tokenizer_files(path: &Path) -> Result<Vec<SmallFile>, ConvertError> {
-    let wrong = |what: String| ConvertError::Tokenizer { path: path.to_owned(), what };
-    if !path.is_dir() {
-        return Err(wrong(if path.exists() {
-            "it is a file; give the directory it lies in".to_owned()
-        } else {
-            "there is no such directory".to_owned()
-        }));
-    }
-    let mut files = Vec::new();
-    for name in TOKENIZER_FILES {
-        match std::fs::read(path.join(name)) {
-            Ok(bytes) => files.push(SmallFile { name: name.to_owned(), bytes }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(wrong(format!("{name}: {error}"))),
-        }
-    }
-    if files.is_empty() {
-        return Err(wrong(format!("it holds none of {}", TOKENIZER_FILES.join(", "))));
-    }
-    Ok(files)
 }

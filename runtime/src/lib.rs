@@ -24,6 +24,7 @@ mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text_file;
+mod tokenizer_files;
 mod torch;
 mod verify;
 
@@ -43,6 +44,7 @@ pub use plan::{Plan, PlanOptions, Source};
 pub use safetensors::SafetensorsError;
 pub use tensor::{Chunk, Storage, StorageId, Tensor, Unsupported};
 pub use text_file::read_text_file;
+pub use tokenizer_files::TokenizerFiles;
 pub use torch::TorchError;
 pub use verify::{ConfigDifference, Difference, FirstDifference, Verification, Verify, VerifyOptions};
 

@@ -7,6 +7,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use crate::DType;
 use crate::storage::Region;
 use crate::tensor::{Contents, Storage, StorageId, Tensor, Unsupported, contiguous_strides};
+use crate::text_file::count_values;
 
 /// Longest header that the format allows.
 const MAX_HEADER: u64 = 100_000_000;
@@ -60,6 +61,7 @@ fn dtype(stored: Dtype) -> Option<DType> {
 
 /// Adds the tensors of the file in `region` to `contents`, in the order of their data. `file` is its name for display.
 pub(crate) fn read(region: &Region, file: &str, contents: &mut Contents) -> Result<(), SafetensorsError> {
+    check_header(region.bytes())?;
     let (size, metadata) =
         SafeTensors::read_metadata(region.bytes()).map_err(|e| header_error(region, &e))?;
     let data = 8 + size as u64;
@@ -95,6 +97,19 @@ pub(crate) fn read(region: &Region, file: &str, contents: &mut Contents) -> Resu
         });
     }
     Ok(())
+}
+
+/// Checks that the header holds no more values than one of half a million tensors, before any of them is made.
+fn check_header(bytes: &[u8]) -> Result<(), SafetensorsError> {
+    const MAX_VALUES: usize = 1 << 22;
+    let Some((size, rest)) = bytes.split_first_chunk::<8>() else { return Ok(()) };
+    let size = usize::try_from(u64::from_le_bytes(*size)).unwrap_or(usize::MAX);
+    match rest.get(..size).map(count_values) {
+        Some(count) if count > MAX_VALUES => {
+            Err(SafetensorsError::Header { what: format!("it holds more than {MAX_VALUES} values") })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn header_error(region: &Region, error: &SafeTensorError) -> SafetensorsError {

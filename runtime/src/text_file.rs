@@ -12,6 +12,9 @@ use std::path::Path;
 pub fn read_text_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Opening a named pipe would wait for a writer, so the kind is asked for first.
     let metadata = path.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
@@ -55,7 +58,7 @@ pub(crate) fn parse_json(text: &[u8], most: usize) -> Result<serde_json::Value, 
 }
 
 /// How many values a JSON text can hold at most: as many as there are commas and opening brackets, and one.
-fn count_values(text: &[u8]) -> usize {
+pub(crate) fn count_values(text: &[u8]) -> usize {
     let mut count = 1;
     let mut bytes = text.iter();
     let mut in_string = false;

@@ -77,6 +77,24 @@ fn shards_of_torch_are_read_together() {
 }
 
 #[test]
+fn one_shard_alone_is_told_to_be_one_of_several() {
+    let folder = shards(MAP);
+    let one = Checkpoint::open(&folder.path().join("pytorch_model-00002-of-00002.bin")).expect("a shard");
+    let [note] = one.notes() else { panic!("{:?}", one.notes()) };
+    assert!(note.contains("is one of several files of a model: give their directory"), "{note}");
+}
+
+#[test]
+fn headers_of_far_too_many_values_are_not_read() {
+    let folder = Folder::new();
+    let header =
+        format!(r#"{{"w":{{"dtype":"F16","shape":[{}2],"data_offsets":[0,4]}}}}"#, "1,".repeat(5_000_000));
+    let file = folder.write("model.safetensors", safetensors(&header, b"abcd"));
+    let refusal = Checkpoint::open(&file).expect_err("too many dimensions").to_string();
+    assert!(refusal.contains("it holds more than 4194304 values"), "{refusal}");
+}
+
+#[test]
 fn shards_of_torch_must_belong_together() {
     let refusal = |map: &str, change: &dyn Fn(&Folder)| {
         let folder = shards(map);

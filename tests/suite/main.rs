@@ -11,6 +11,7 @@ mod downstream;
 mod drifted;
 mod expand;
 mod imports;
+mod inputs;
 mod mappings;
 mod model_code;
 mod model_corpus;

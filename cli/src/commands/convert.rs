@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use transship::{Binding, ConvertError, Plan, output};
+use transship::grammar::escaped;
+use transship::{Binding, ConvertError, Plan, TokenizerFiles, output};
 
 use crate::args::{Convert, Format};
 use crate::load::{Loaded, failed, load};
@@ -19,6 +20,8 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
     let target = &mapping.side(from.other()).name;
     let directory = args.output.clone().unwrap_or_else(|| default_output(&args.conversion.input, target));
     check_directory(&directory)?;
+    let tokenizer = args.tokenizer.as_deref().map(TokenizerFiles::read).transpose().map_err(Failure::new)?;
+    let left = tokenizer.as_ref().map(|files| left_behind(files, &plan)).unwrap_or_default();
     if !args.quiet {
         let source = &mapping.side(*from).name;
         writeln!(
@@ -28,8 +31,8 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
             checkpoint.format(),
             mapping.name
         )?;
-        for note in plan.notes() {
-            writeln!(streams.err, "note: {note}")?;
+        for note in plan.notes().iter().chain(&left) {
+            writeln!(streams.err, "note: {}", escaped(note))?;
         }
     }
     let progress =
@@ -42,7 +45,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
         progress: Some(&add),
         cancel: None,
     };
-    let written = plan.write(mapping, &directory, args.tokenizer.as_deref(), &options);
+    let written = plan.write(mapping, &directory, tokenizer.as_ref(), &options);
     progress.finish();
     match written {
         Ok(()) => {}
@@ -56,7 +59,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
         }
         Err(error) => return Err(Failure::new(error)),
     }
-    report(args, &plan, &directory, streams)
+    report(args, &plan, &directory, (tokenizer.as_ref(), &left), streams)
 }
 
 /// A file where the directory, or one above it, must be.
@@ -83,6 +86,7 @@ fn report(
     args: &Convert,
     plan: &Plan<'_>,
     directory: &Path,
+    (tokenizer, left): (Option<&TokenizerFiles>, &[String]),
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
     let files: Vec<(String, u64, usize)> = plan
@@ -103,8 +107,8 @@ fn report(
             .iter()
             .map(|(name, bytes, tensors)| json!({ "name": name, "bytes": bytes, "tensors": tensors }))
             .collect();
-        let result =
-            json!({ "output": directory.display().to_string(), "files": files, "notes": plan.notes() });
+        let notes: Vec<&String> = plan.notes().iter().chain(left).collect();
+        let result = json!({ "output": directory.display().to_string(), "files": files, "notes": notes });
         writeln!(streams.out, "{result:#}")?;
         return Ok(());
     }
@@ -116,8 +120,27 @@ fn report(
         let tensors = if tensors > 0 { format!("  {tensors} tensors") } else { String::new() };
         writeln!(streams.out, "  {name:<32} {:>8}{tensors}", show_size(bytes))?;
     }
-    if args.tokenizer.is_some() {
-        writeln!(streams.out, "  and the tokenizer's files")?;
+    if let Some(tokenizer) = tokenizer {
+        let own = own_documents(plan);
+        let names: Vec<&str> = tokenizer.names().filter(|name| !own.contains(name)).collect();
+        writeln!(streams.out, "  and the tokenizer's files: {}", escaped(&names.join(", ")))?;
     }
     Ok(())
+}
+
+fn own_documents<'p>(plan: &'p Plan<'_>) -> Vec<&'p str> {
+    plan.documents().iter().map(|document| document.name.as_str()).collect()
+}
+
+/// What is told of the files beside a tokenizer that do not go along with it.
+fn left_behind(tokenizer: &TokenizerFiles, plan: &Plan<'_>) -> Vec<String> {
+    let own = own_documents(plan);
+    let replaced = tokenizer.names().filter(|name| own.contains(name));
+    let mut notes: Vec<String> = replaced
+        .map(|name| format!("{name} beside the tokenizer is not carried over: the mapping writes one"))
+        .collect();
+    if !tokenizer.left().is_empty() {
+        notes.push(format!("no files of a tokenizer, and not carried over: {}", tokenizer.left().join(", ")));
+    }
+    notes
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use serde_json::{Value as Json, json};
+use transship::grammar::escaped;
 use transship::{Checkpoint, Tensor, Value};
 
 use crate::args::{Format, Inspect};
@@ -32,7 +33,7 @@ fn write_text(checkpoint: &Checkpoint, out: &mut dyn Write) -> Result<(), Failur
     writeln!(out, "{} tensors, {elements} elements, {} stored", tensors.len(), show_size(stored))?;
     for part in alike(checkpoint) {
         if let [_, _, ..] = checkpoint.ranks() {
-            writeln!(out, "{}", part.ranks.join(", "))?;
+            writeln!(out, "{}", escaped(&part.ranks.join(", ")))?;
         }
         part.names.write(out, usize::from(checkpoint.ranks().len() > 1))?;
     }
@@ -42,6 +43,9 @@ fn write_text(checkpoint: &Checkpoint, out: &mut dyn Write) -> Result<(), Failur
     }
     unsupported.write(out, 0)?;
     write_documents(checkpoint.documents(), out, 0)?;
+    for note in checkpoint.notes() {
+        writeln!(out, "note: {}", escaped(note))?;
+    }
     Ok(())
 }
 
@@ -124,7 +128,7 @@ impl Node {
                 node = next;
             }
             let text = node.text.as_ref().map(|t| format!("  {t}")).unwrap_or_default();
-            writeln!(out, "{:indent$}{path}{text}", "", indent = depth * 2)?;
+            writeln!(out, "{:indent$}{}", "", escaped(&format!("{path}{text}")), indent = depth * 2)?;
             node.write(out, depth + 1)?;
         }
         Ok(())
@@ -146,10 +150,10 @@ fn write_documents(value: &Value, out: &mut dyn Write, depth: usize) -> Result<(
             _ => false,
         };
         if nested {
-            writeln!(out, "{:indent$}{name}", "")?;
+            writeln!(out, "{:indent$}{}", "", escaped(name))?;
             write_documents(value, out, depth + 1)?;
         } else {
-            writeln!(out, "{:indent$}{name} = {value}", "")?;
+            writeln!(out, "{:indent$}{}", "", escaped(&format!("{name} = {value}")))?;
         }
     }
     Ok(())

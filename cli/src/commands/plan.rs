@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use transship::engine::TargetTensor;
+use transship::grammar::escaped;
 use transship::output::TensorSpec;
 use transship::{Binding, Plan, Source};
 
@@ -30,21 +31,21 @@ fn write_text(binding: &Binding<'_>, plan: &Plan<'_>, streams: &mut Streams<'_>)
     let out = &mut *streams.out;
     writeln!(out, "config")?;
     for (name, value, origin) in binding.values() {
-        writeln!(out, "  {name} = {value}  ({origin})")?;
+        writeln!(out, "  {name} = {value}  ({})", escaped(&origin.to_string()))?;
     }
     writeln!(out, "tensors")?;
     for (tensor, sources) in plan.tensors() {
         writeln!(
             out,
             "  {}  {} {:?}  {}",
-            tensor.name,
+            escaped(&tensor.name),
             tensor.dtype,
             tensor.shape,
             show_size(bytes(tensor))
         )?;
         for Source { name, steps } in sources {
             let steps = if steps.is_empty() { "as it is".to_owned() } else { steps.join("; ") };
-            writeln!(out, "    from {name}: {steps}")?;
+            writeln!(out, "    from {}: {steps}", escaped(name))?;
         }
     }
     writeln!(out, "files")?;
@@ -55,7 +56,7 @@ fn write_text(binding: &Binding<'_>, plan: &Plan<'_>, streams: &mut Streams<'_>)
         writeln!(out, "  {}  {}", file.name, show_size(file.bytes.len() as u64))?;
     }
     for note in plan.notes() {
-        writeln!(out, "note: {note}")?;
+        writeln!(out, "note: {}", escaped(note))?;
     }
     Ok(())
 }

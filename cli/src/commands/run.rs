@@ -1,17 +1,19 @@
 //! `transship run`.
 
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde_json::json;
 use tokenizers::Tokenizer;
+use transship::grammar::escaped;
 use transship::nn::{CausalLm, LanguageModel, Place, Sampling, Tensor, Until, generate, message};
-use transship::{BindOptions, Binding};
+use transship::{BindOptions, Binding, read_text_file};
 
 use crate::args::{Format, Run as Args};
 use crate::load::{Purpose, base_config, choose, failed, open};
 use crate::model::{self, Computing};
-use crate::tokenizer::{self, decode, encode, undecodable};
+use crate::tokenizer::{self, decode, encode, step};
 use crate::{Failure, Streams};
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure> {
@@ -25,15 +27,27 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
     if let Some(file) = &args.logits {
         model::check_target(file, args.force)?;
     }
-    let (tokenizer, prompt) = match (&args.prompt, &args.ids) {
+    let (tokenizer, prompt) = match (prompt_text(args)?, &args.ids) {
         (Some(text), _) => {
             let tokenizer = tokenizer::load(args.tokenizer.as_deref(), &args.input)?;
-            let prompt = encode(&tokenizer, text)?;
+            let prompt = encode(&tokenizer, &text)?;
             (Some(tokenizer), prompt)
         }
         (None, ids) => (None, ids.clone().unwrap_or_default()),
     };
     let binding = Binding::new(&mapping, &checkpoint, side, &bind).map_err(|d| failed(&d, streams))?;
+    if !args.quiet {
+        for note in binding.notes().iter().chain(&binding.structural_defaults()) {
+            writeln!(streams.err, "note: {}", escaped(note))?;
+        }
+        if args.temperature == 0.0 && (args.top_p.is_some() || args.top_k.is_some()) {
+            let option = if args.top_p.is_some() { "--top-p" } else { "--top-k" };
+            writeln!(
+                streams.err,
+                "warning: {option} has no effect with temperature 0, which always takes the most probable token; give --temperature"
+            )?;
+        }
+    }
     let stop = if args.ignore_eos { Vec::new() } else { model::end_tokens(&binding, &checkpoint) };
     let start = Instant::now();
     let mut model = model::load(&mapping, &checkpoint, &bind, &computing, streams)?;
@@ -75,6 +89,37 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
     Ok(())
 }
 
+/// Longest text to continue; no model has positions for more.
+const MAX_PROMPT: u64 = 16 << 20;
+
+/// The text to continue, if it is given as text.
+fn prompt_text(args: &Args) -> Result<Option<String>, Failure> {
+    let from = |name: &dyn std::fmt::Display, read: std::io::Result<Vec<u8>>| {
+        let cannot = |what: &dyn std::fmt::Display| {
+            Failure::new(format_args!("cannot read the prompt from {name}: {what}"))
+        };
+        let bytes = read.map_err(|error| cannot(&error))?;
+        if bytes.len() as u64 > MAX_PROMPT {
+            return Err(cannot(&"it is longer than 16 MiB"));
+        }
+        let mut text = String::from_utf8(bytes).map_err(|_| cannot(&"it is not UTF-8 text"))?;
+        // What an editor or `echo` puts after the last line.
+        if text.ends_with('\n') {
+            text.pop();
+        }
+        Ok(Some(text))
+    };
+    if let Some(file) = &args.prompt_file {
+        return from(&file.display(), read_text_file(file, MAX_PROMPT));
+    }
+    if args.prompt.as_deref() != Some("-") {
+        return Ok(args.prompt.clone());
+    }
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().take(MAX_PROMPT + 1).read_to_end(&mut bytes);
+    from(&"standard input", read.map(|_| bytes))
+}
+
 /// Logits `[1 seq vocab]`.
 pub(crate) fn logits_of(model: &mut LanguageModel, ids: &[u32]) -> Result<Tensor, Failure> {
     let logits = Tensor::new(ids, model.device()).and_then(|ids| model.logits(&ids.unsqueeze(0)?));
@@ -103,7 +148,7 @@ pub(crate) fn continue_prompt(
             return ControlFlow::Continue(());
         }
         let piece = match &mut pieces {
-            Some(pieces) => pieces.step(token).map_err(undecodable),
+            Some(pieces) => step(pieces, token),
             None if written == 0 => Ok(Some(token.to_string())),
             None => Ok(Some(format!(",{token}"))),
         };
@@ -127,6 +172,12 @@ pub(crate) fn continue_prompt(
         Failure::new(format_args!("the model cannot continue the prompt: {}", message(&error)))
     })?;
     write_result(args, &until, tokenizer, prompt, &tokens, streams)?;
+    if !args.quiet
+        && stopped(&until, &tokens) == POSITIONS
+        && let Some(positions) = model.positions()
+    {
+        writeln!(streams.err, "note: stopped at the last of the model's {positions} positions")?;
+    }
     if !args.quiet && !tokens.is_empty() {
         let seconds = start.elapsed().as_secs_f64();
         let rate = tokens.len() as f64 / seconds.max(1e-9);
@@ -134,6 +185,17 @@ pub(crate) fn continue_prompt(
     }
     Ok(tokens)
 }
+
+/// What the last word of generation was.
+fn stopped(until: &Until, tokens: &[u32]) -> &'static str {
+    match tokens.last() {
+        Some(last) if until.stop.contains(last) => "end of text",
+        _ if tokens.len() >= until.tokens => "max tokens",
+        _ => POSITIONS,
+    }
+}
+
+const POSITIONS: &str = "positions";
 
 fn write_result(
     args: &Args,
@@ -145,11 +207,7 @@ fn write_result(
 ) -> Result<(), Failure> {
     let text = tokenizer.map(|tokenizer| decode(tokenizer, tokens)).transpose()?;
     if args.format == Format::Json {
-        let stopped = match tokens.last() {
-            Some(last) if until.stop.contains(last) => "end of text",
-            _ if tokens.len() >= until.tokens => "max tokens",
-            _ => "positions",
-        };
+        let stopped = stopped(until, tokens);
         let result = json!({ "prompt": prompt, "tokens": tokens, "text": text, "stopped": stopped });
         writeln!(streams.out, "{result:#}")?;
     } else if args.stream {
@@ -202,6 +260,19 @@ mod tests {
         fn dtype(&self) -> DType {
             DType::F32
         }
+    }
+
+    #[test]
+    fn stopping_at_the_last_position_is_told() {
+        let line = ["transship", "run", "x", "--ids", "0"];
+        let arguments = Arguments::try_parse_from(line).unwrap_or_else(|e| panic!("{e}"));
+        let Command::Run(args) = arguments.command else { panic!("another command") };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut streams = Streams { out: &mut out, err: &mut err, terminal: Terminal::default() };
+        let done = continue_prompt(&args, &mut Counter, None, &[3, 4], Vec::new(), &mut streams);
+        assert!(done.is_ok());
+        let told = String::from_utf8(err).expect("text");
+        assert!(told.contains("stopped at the last of the model's 6 positions"), "{told}");
     }
 
     /// What is written for a command line that follows `transship run x`, and the message of a failure.

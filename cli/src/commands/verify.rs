@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::{Value as Json, json};
-use transship::grammar::{Style, render};
+use transship::grammar::{Style, escaped, render};
 use transship::{ConfigDifference, Difference, Verification, Verify};
 
 use crate::args::{Format, Verify as Args};
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
         let [from, to] = sides.map(|side| &mapping.side(side).name);
         writeln!(streams.err, "{one} ({from}) and {other} ({to}), by `{}`", mapping.name)?;
         for note in verify.notes() {
-            writeln!(streams.err, "note: {note}")?;
+            writeln!(streams.err, "note: {}", escaped(note))?;
         }
     }
     let settings = verify.settings().clone();
@@ -139,7 +139,7 @@ fn write_text(
         for (names, side) in names.iter().zip(BOTH).filter(|(names, _)| !names.is_empty()) {
             writeln!(out, "{what} {side}")?;
             for name in names.iter().take(SHOWN) {
-                writeln!(out, "  {name}")?;
+                writeln!(out, "  {}", escaped(name))?;
             }
             if let Some(more) = names.len().checked_sub(SHOWN).filter(|more| *more > 0) {
                 writeln!(out, "  and {more} more")?;
@@ -194,9 +194,9 @@ fn write_logits(logits: &Logits, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 fn write_difference(difference: &Difference, out: &mut dyn Write) -> Result<(), Failure> {
-    writeln!(out, "{}", difference.name)?;
+    writeln!(out, "{}", escaped(&difference.name))?;
     for reason in &difference.reasons {
-        writeln!(out, "  {reason}")?;
+        writeln!(out, "  {}", escaped(reason))?;
     }
     if let Some(explanation) = &difference.explanation {
         writeln!(out, "  {explanation}")?;

@@ -6,6 +6,7 @@ use transship_grammar as grammar;
 
 use grammar::{Diagnostics, Factor, FieldId, Layout, Mapping, Rule, SideId, Symbol, Value};
 
+use super::config::named_settings;
 use super::{BindOptions, Binding, Origin, Setting};
 use crate::Checkpoint;
 
@@ -55,6 +56,7 @@ pub(crate) fn bind_pair<'a>(
     options: &BindOptions,
 ) -> Result<([Binding<'a>; 2], Vec<String>), Diagnostics> {
     let toward = (sides[0] != sides[1]).then_some(sides[1]);
+    let options = &BindOptions { settings: named_settings(mapping, &options.settings), ..options.clone() };
     let padded = sides.map(|side| padded_sizes(mapping, side));
     let all: BTreeSet<FieldId> = padded.iter().flatten().copied().collect();
     let bind = |which: usize, values: Vec<Option<Value>>, more: &[Setting]| {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use transship_grammar as grammar;
 
 use grammar::{
-    Code, Diagnostic, Diagnostics, EvalError, Field, FieldId, SideId, Symbol, Type, Value, nearest,
+    Code, Diagnostic, Diagnostics, EvalError, Field, FieldId, Mapping, SideId, Symbol, Type, Value, nearest,
 };
 
 use super::{Binding, Known, Scope, judge};
@@ -15,7 +15,7 @@ use crate::document;
 /// A config value that the user sets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// The name of the config value in the mapping.
+    /// The name of the config value in the mapping, or one of its places: whole, or the last word of it.
     pub name: String,
     /// Its value, as written.
     pub value: String,
@@ -138,6 +138,22 @@ impl Binding<'_> {
     fn check_settings(&self, settings: &[Setting], diagnostics: &mut Diagnostics) {
         let known: Vec<&str> = self.mapping.config.fields.iter().map(|f| f.name.as_str()).collect();
         for setting in settings.iter().filter(|s| !known.contains(&s.name.as_str())) {
+            if let several @ [_, _, ..] = &fields_named(self.mapping, &setting.name)[..] {
+                let names: Vec<String> = several
+                    .iter()
+                    .map(|f| format!("`{}` ({})", f.name, f.places.concat().join(", ")))
+                    .collect();
+                let message = format!("`{}` is a place of several config values", setting.name);
+                diagnostics.push(
+                    Diagnostic::without_place(Code::AmbiguousSetting, message)
+                        .note(format!("they are {}", names.join(" and ")))
+                        .help(format!(
+                            "give the one that is meant: `--set {}={}`",
+                            several[0].name, setting.value
+                        )),
+                );
+                continue;
+            }
             let message =
                 format!("the mapping `{}` has no config value `{}`", self.mapping.name, setting.name);
             let mut diagnostic = Diagnostic::without_place(Code::UnknownSetting, message)
@@ -251,6 +267,32 @@ impl Binding<'_> {
         let places = field.places[self.from.index()].join(" or ");
         if places.is_empty() { "no place in the checkpoint".to_owned() } else { places }
     }
+}
+
+/// The config values that a setting can mean: the one of this name, else those with this place, else those with a place
+/// that ends in this word.
+fn fields_named<'m>(mapping: &'m Mapping, name: &str) -> Vec<&'m Field> {
+    let fields = || mapping.config.fields.iter();
+    let having = |fits: &dyn Fn(&str) -> bool| -> Vec<&'m Field> {
+        fields().filter(|field| field.places.iter().flatten().any(|place| fits(place))).collect()
+    };
+    if let Some(field) = fields().find(|field| field.name == name) {
+        return vec![field];
+    }
+    let whole = having(&|place| place == name);
+    if !whole.is_empty() {
+        return whole;
+    }
+    having(&|place| place.rsplit('.').next() == Some(name))
+}
+
+/// The settings under the names of the config values they mean, as far as that is clear.
+pub(super) fn named_settings(mapping: &Mapping, settings: &[Setting]) -> Vec<Setting> {
+    let named = |setting: &Setting| match fields_named(mapping, &setting.name)[..] {
+        [only] => Setting { name: only.name.clone(), value: setting.value.clone() },
+        _ => setting.clone(),
+    };
+    settings.iter().map(named).collect()
 }
 
 /// `2.0` where a whole number is wanted is 2.

@@ -24,8 +24,15 @@ impl Binding<'_> {
         }
     }
 
+    /// Adds to what is said of a value that is not known which documents it was looked for in, and what there is to know
+    /// of how the checkpoint was opened.
+    pub(crate) fn with_documents(&self, diagnostic: Diagnostic) -> Diagnostic {
+        let notes = self.documents_note().into_iter().chain(self.checkpoint.notes().iter().cloned());
+        notes.fold(diagnostic, Diagnostic::note)
+    }
+
     /// Which documents values were looked for in, and which of them are not there.
-    pub(super) fn documents_note(&self) -> Option<String> {
+    fn documents_note(&self) -> Option<String> {
         let files = self.mapping.side(self.from).documents.iter().zip(&self.documents);
         let (there, absent): (Vec<_>, Vec<_>) =
             files.filter(|(document, _)| document.is_file()).partition(|(_, value)| value.is_some());

@@ -141,10 +141,7 @@ impl Binding<'_> {
             format!("looked for in {}, and the shapes do not tell it", self.sources_of(field)),
         )
         .note(self.describe(equation));
-        let looked_into = self.documents_note();
-        looked_into
-            .into_iter()
-            .fold(diagnostic, Diagnostic::note)
+        self.with_documents(diagnostic)
             .note(format!("in {}", self.file()))
             .help(format!("give it with `--set {name}=VALUE`"))
     }

@@ -153,7 +153,7 @@ impl<'a> Binding<'a> {
         stop_on_errors(&diagnostics)?;
         binding.check_rank_documents(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
-        binding.read_config(&options.settings, &mut diagnostics);
+        binding.read_config(&config::named_settings(mapping, &options.settings), &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.find_blocks();
         binding.decide_by_shapes();
@@ -203,7 +203,7 @@ impl<'a> Binding<'a> {
             first_names: false,
         };
         binding.read_documents(&mut diagnostics);
-        binding.set_config(settings, &mut diagnostics);
+        binding.set_config(&config::named_settings(mapping, settings), &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.decide(&mut diagnostics);
         binding.solve(&[], &mut diagnostics);

@@ -246,11 +246,7 @@ impl Binding<'_> {
                     format!("`{name}` is not known"),
                     format!("needed here; looked for in {}", self.sources_of(*field)),
                 );
-                let looked_into = self.documents_note();
-                looked_into
-                    .into_iter()
-                    .fold(diagnostic, Diagnostic::note)
-                    .help(format!("give it with `--set {name}=VALUE`"))
+                self.with_documents(diagnostic).help(format!("give it with `--set {name}=VALUE`"))
             }
             EvalError::NoIndex(axis) => Diagnostic::error(
                 Code::UnknownValue,

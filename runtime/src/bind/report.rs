@@ -212,7 +212,8 @@ impl Binding<'_> {
                 diagnostic = diagnostic.note(line);
             }
         }
-        diagnostic = diagnostic.note(format!("in {}", self.file()));
+        let opened = self.checkpoint.notes().iter().cloned();
+        diagnostic = opened.fold(diagnostic.note(format!("in {}", self.file())), Diagnostic::note);
         let unsupported = self.checkpoint.unsupported().iter().find(|u| u.name == first.name);
         diagnostics.push(match (unsupported, renamed) {
             (Some(u), _) => diagnostic.help(format!("it is there, but {}", u.reason())),
@@ -358,7 +359,8 @@ impl Binding<'_> {
     }
 
     /// Sizes and other numbers of the model that no source gave but a default, where a wrong one would still fit.
-    pub(crate) fn structural_defaults(&self) -> Vec<String> {
+    #[must_use]
+    pub fn structural_defaults(&self) -> Vec<String> {
         let fields = self.mapping.config.fields.iter().enumerate().zip(&self.values);
         fields
             .filter_map(|((i, field), known)| {

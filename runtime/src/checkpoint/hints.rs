@@ -118,12 +118,21 @@ fn latest_of_trainer(names: &[String]) -> Option<&String> {
     names.iter().filter(|name| step(name).is_some()).max_by_key(step)
 }
 
+/// What is said of a file that is one of several.
+pub(super) fn of_file(file: &Path) -> Option<String> {
+    let name = file.file_name()?.to_str()?;
+    is_shard(name).then(|| {
+        format!("{name} is one of several files of a model: give their directory, or their index, to read them all")
+    })
+}
+
 /// Whether a file is one of several that transformers cuts a model into: `model-00001-of-00002.safetensors`.
 fn is_shard(name: &str) -> bool {
     let stem = name.strip_suffix(".safetensors").or_else(|| name.strip_suffix(".bin"));
     let Some((before, total)) = stem.and_then(|stem| stem.rsplit_once("-of-")) else { return false };
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    number(total) && before.rsplit_once('-').is_some_and(|(_, at)| number(at))
+    let number = |text: &str| text.parse::<u32>().ok();
+    let at = before.rsplit_once('-').and_then(|(_, at)| number(at));
+    at.is_some() && number(total).is_some_and(|total| total > 1)
 }
 
 /// Files of weights, by their names.

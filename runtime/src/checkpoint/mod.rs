@@ -74,8 +74,8 @@ impl Checkpoint {
     ///
     /// Read are: files of `torch.save` (zip or the older stream), bare or as a member of a zip archive;
     /// Megatron-LM directories, at any level from the one of `latest_checkpointed_iteration.txt` down, with
-    /// the files of all ranks or with a distributed checkpoint (`torch_dist`, `zarr`); safetensors files; and Hugging Face directories. Formats are told
-    /// apart by content. Names, shapes and plain data are read, tensor data is not, save that deflated members
+    /// the files of all ranks or with a distributed checkpoint (`torch_dist`, `zarr`); safetensors files; and Hugging
+    /// Face directories, of safetensors or `pytorch_model.bin`, whole or in shards. Formats are told apart by content. Names, shapes and plain data are read, tensor data is not, save that deflated members
     /// are inflated to an unlinked temporary file.
     ///
     /// The file stays mapped as long as the checkpoint lives. Another program that shortens it meanwhile can

@@ -17,7 +17,7 @@ use super::format::{Format, FormatKind};
 use super::locate::{Found, is_optimizer, locate, other_ranks, passed_over, rank_of_member};
 use super::ranks::{Joined, RankName, check_grid};
 use super::shards::{Shards, ShardsError};
-use super::{Checkpoint, OpenOptions, zarr};
+use super::{Checkpoint, OpenOptions, hints, zarr};
 
 /// Where NVIDIA's published archives keep the model.
 const PUBLISHED_MEMBER: &str = "release/mp_rank_00/model_optim_rng.pt";
@@ -82,6 +82,7 @@ fn open_file(
         joined.add(rank, opened)?;
     }
     let mut checkpoint = joined.into_checkpoint(path, found.file)?;
+    checkpoint.notes.extend(hints::of_file(file));
     checkpoint.folder = beside;
     checkpoint.other_ranks = other_ranks(file);
     checkpoint.other_ranks.extend(found.others);

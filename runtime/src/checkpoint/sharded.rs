@@ -33,6 +33,18 @@ const MAX_TENSORS: usize = 1 << 22;
 /// Beginnings of names that are no parameters.
 const OTHERS: [&str; 4] = ["optimizer.", "chained_", "rng_state", "rerun_state_machine"];
 
+/// The key under which Megatron's other formats hold the model.
+const MODEL: &str = "model.";
+
+/// Takes that key away again, for checkpoints of programs that have no such key, or store it with the names.
+pub(super) fn names_as_stored(contents: &mut Contents) {
+    for tensor in &mut contents.tensors {
+        if let Some(stored) = tensor.name.strip_prefix(MODEL) {
+            tensor.name = stored.to_owned();
+        }
+    }
+}
+
 /// Whether a tensor of this name belongs to the model, and not to the optimizer or to other states of a run.
 pub(super) fn is_parameter(name: &str) -> bool {
     !OTHERS.iter().any(|other| name.starts_with(other))
@@ -72,10 +84,10 @@ impl<'m> Whole<'m> {
     fn parts(&self, offsets: &[u64], tensor: &Tensor) -> Vec<Tensor> {
         let Some((before, after)) = self.stacked() else {
             let chunk = Some(Chunk { shape: self.shape.to_vec(), offsets: offsets.to_vec() });
-            return vec![Tensor { name: format!("model.{}", self.name), chunk, ..tensor.clone() }];
+            return vec![Tensor { name: format!("{MODEL}{}", self.name), chunk, ..tensor.clone() }];
         };
         let layer = |at: u64| Tensor {
-            name: format!("model.{before}{}.{after}", offsets[0] + at),
+            name: format!("{MODEL}{before}{}.{after}", offsets[0] + at),
             shape: tensor.shape[1..].to_vec(),
             strides: tensor.strides[1..].to_vec(),
             // Inside the storage, as the whole chunk is.

@@ -109,15 +109,16 @@ fn collect<'m>(
         };
         match known {
             Some(known) => documents.put(place, &known.value),
-            None => diagnostics.push(
-                Diagnostic::error(
+            None => {
+                let diagnostic = Diagnostic::error(
                     Code::UnknownValue,
                     field.span,
                     format!("`{}` is not known, but `{place}` is made of it", field.name),
                     "no source gives it",
-                )
-                .help(format!("give it with `--set {}=VALUE`", field.name)),
-            ),
+                );
+                let help = format!("give it with `--set {}=VALUE`", field.name);
+                diagnostics.push(binding.with_documents(diagnostic).help(help));
+            }
         }
     }
     let torch = binding.mapping.side(to).format == Format::Torch;

@@ -114,3 +114,18 @@ fn distributed_checkpoints_are_split_over_ranks() {
         assert_same_tensors(&expected().0, &read_tensors(file));
     }
 }
+
+/// Only Megatron-Core leaves out the key of the model; other programs' names are shown as they are stored.
+#[test]
+fn names_of_other_programs_are_shown_as_stored() {
+    let workplace = copied(TORCH_DIST);
+    remove(&workplace, "common.pt");
+    remove(&workplace, "metadata.json");
+    let done = workplace.run(&["inspect", &format!("@{ITERATION}"), "--format", "json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let json: Value = serde_json::from_str(&done.out).expect("it is JSON");
+    let names: Vec<&str> =
+        json["tensors"].as_array().expect("a list").iter().filter_map(|t| t["name"].as_str()).collect();
+    assert!(names.contains(&"decoder.final_layernorm.weight"), "{names:?}");
+    assert!(names.iter().all(|name| !name.starts_with("model.")), "{names:?}");
+}

@@ -26,7 +26,7 @@ use metadata::{Item, Metadata, StoredChunk, StoredTensor};
 use super::Checkpoint;
 use super::error::OpenError;
 use super::format::{Format, FormatKind};
-use super::sharded::{Piece, Whole, add, common, is_megatron, is_parameter, read_saved};
+use super::sharded::{Piece, Whole, add, common, is_megatron, is_parameter, names_as_stored, read_saved};
 
 /// The list of parts.
 pub(super) const METADATA: &str = ".metadata";
@@ -47,6 +47,9 @@ pub(super) fn open(path: &Path, folder: &Path, budget: &mut Budget) -> Result<Ch
         reader.read_tensor(&Whole { name, shape: &tensor.shape }, tensor)?;
     }
     reader.contents.documents = reader.documents()?;
+    if !reader.is_megatron() {
+        names_as_stored(&mut reader.contents);
+    }
     let format = Format { kind: FormatKind::TorchDist, member: None };
     Checkpoint::new(path, folder.display().to_string(), format, reader.contents)
 }
@@ -151,11 +154,16 @@ impl Reader<'_> {
         add(&mut self.contents, Piece { whole, offsets: &chunk.offsets, tensor, region, file })
     }
 
+    /// Whether Megatron-Core wrote it, which leaves out the key of the model before the names.
+    fn is_megatron(&self) -> bool {
+        self.metadata.items.contains_key(&(COMMON_ENTRY.to_owned(), Vec::new())) || is_megatron(self.folder)
+    }
+
     /// The plain data that all ranks share.
     fn documents(&mut self) -> Result<Value, OpenError> {
         let Some(item) = self.metadata.items.get(&(COMMON_ENTRY.to_owned(), Vec::new())) else {
             // Programs other than Megatron-LM may have no plain data.
-            return if is_megatron(self.folder) {
+            return if self.is_megatron() {
                 common(self.folder, self.budget)
             } else {
                 Ok(Value::Map(Map::new()))
