@@ -9,6 +9,7 @@ mod load;
 mod model;
 mod pair;
 mod progress;
+mod signals;
 mod size;
 #[cfg(feature = "candle")]
 mod tokenizer;
@@ -19,6 +20,8 @@ use std::io::Write;
 use clap::Parser;
 
 use args::{Arguments, Command};
+
+pub use signals::end_by_signal;
 
 /// Exit code of a run that did what was asked.
 pub const OK: u8 = 0;
@@ -68,7 +71,8 @@ impl From<std::io::Error> for Failure {
 }
 
 /// Runs the command line `args`, the program's name first. Results go to `out`, messages to `err`; the exit code
-/// is 0 where all is well, 1 where something is wrong, 2 where the command line is.
+/// is 0 where all is well, 1 where something is wrong, 2 where the command line is, and 128 with the number of the signal
+/// where one stopped the writing of an output.
 pub fn run<'s>(
     args: impl IntoIterator<Item = OsString>,
     out: &'s mut dyn Write,

@@ -21,6 +21,7 @@ mod storage;
 mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod threads;
 mod torch;
 mod verify;
 
@@ -48,14 +49,6 @@ pub use transship_macros::Port;
 /// The shipped mappings as types.
 #[cfg(feature = "derive")]
 pub mod mappings;
-
-/// How many threads do a piece of work for which `asked` are asked; 0 is one per core.
-fn threads(asked: usize) -> usize {
-    match asked {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        asked => asked,
-    }
-}
 
 /// What generated code calls; not for others.
 #[doc(hidden)]

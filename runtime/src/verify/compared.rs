@@ -74,18 +74,14 @@ pub(super) fn compare(
     threads: usize,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Vec<Difference> {
-    let threads = crate::threads(threads);
+    let threads = crate::threads::count(threads).min(parameters.len());
     let next = AtomicUsize::new(0);
     let found: Mutex<Vec<(usize, Difference)>> = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(parameters.len()) {
-            scope.spawn(|| {
-                while let Some((at, parameter)) = take(parameters, &next) {
-                    if let Some(difference) = compare_parameter(parameter, dtype, tolerance, progress) {
-                        found.lock().unwrap_or_else(PoisonError::into_inner).push((at, difference));
-                    }
-                }
-            });
+    crate::threads::in_threads(threads, || {
+        while let Some((at, parameter)) = take(parameters, &next) {
+            if let Some(difference) = compare_parameter(parameter, dtype, tolerance, progress) {
+                found.lock().unwrap_or_else(PoisonError::into_inner).push((at, difference));
+            }
         }
     });
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
