@@ -10,6 +10,7 @@ mod model;
 mod pair;
 mod prefix;
 mod progress;
+mod signals;
 mod size;
 #[cfg(feature = "candle")]
 mod tokenizer;
@@ -22,6 +23,8 @@ use clap::Parser;
 use transship::grammar::escaped;
 
 use args::{Arguments, Command};
+
+pub use signals::end_by_signal;
 
 /// Exit code of a run that did what was asked.
 pub const OK: u8 = 0;
@@ -87,7 +90,8 @@ impl From<std::io::Error> for Failure {
 }
 
 /// Runs the command line `args`, the program's name first. Results go to `out`, messages to `err`; the exit code
-/// is 0 where all is well, 1 where something is wrong, 2 where the command line is.
+/// is 0 where all is well, 1 where something is wrong, 2 where the command line is, and 128 with the number of the signal
+/// where one stopped the writing of an output.
 pub fn run<'s>(
     args: impl IntoIterator<Item = OsString>,
     out: &'s mut dyn Write,

@@ -5,7 +5,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use transship_cli::{Terminal, run};
+use transship_cli::{Terminal, end_by_signal, run};
 
 fn main() -> ExitCode {
     let terminal = Terminal {
@@ -13,5 +13,6 @@ fn main() -> ExitCode {
         progress: std::io::stderr().is_terminal(),
     };
     let code = run(std::env::args_os(), &mut std::io::stdout().lock(), &mut std::io::stderr(), terminal);
+    end_by_signal(code);
     ExitCode::from(code)
 }

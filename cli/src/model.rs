@@ -158,7 +158,7 @@ pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: boo
     let mut plan = plan_safetensors(tensors.iter().map(TensorSpec::of).collect(), &Default::default(), None)
         .map_err(|error| cannot(&error))?;
     name.clone_into(&mut plan.files[0].name);
-    plan.superseded = |_| false;
+    plan.superseded = |_, _| false;
     let options = output::Options { force, ..output::Options::default() };
     output::run(directory, &plan, &tensors, &[], &options).map_err(|error| match error {
         output::OutputError::Exists { .. } => cannot(&EXISTS),

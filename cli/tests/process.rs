@@ -2,8 +2,11 @@
 
 #![cfg(unix)]
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use transship_tests::MegatronGpt2;
 
@@ -95,4 +98,166 @@ fn a_pipe_of_a_mapping_s_name_is_not_waited_for() {
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("cannot read my.mapping: a mapping must be a file"), "{text}");
     }
+}
+
+/// Names in a directory, hidden ones too.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// A directory with `large.safetensors`, which takes seconds to convert and no room: `wte` is a hole.
+fn large() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (rows, columns) = (300_000u64, 512u64);
+    let bytes = rows * columns * 4;
+    let header =
+        format!(r#"{{"a.weight":{{"dtype":"F32","shape":[{rows},{columns}],"data_offsets":[0,{bytes}]}}}}"#);
+    let file = std::fs::File::create(directory.path().join("large.safetensors")).expect("it can be made");
+    let head = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    std::io::Write::write_all(&mut &file, &head).expect("it can be written");
+    file.set_len(head.len() as u64 + bytes).expect("it can be a hole");
+    let mapping = "mapping turned : a <=> b\n\nconfig {\n    rows\n    columns\n}\n\na.weight [rows columns]  <=>  b.weight [columns rows]\n";
+    std::fs::write(directory.path().join("my.mapping"), mapping).expect("it can be written");
+    directory
+}
+
+const LARGE: [&str; 9] = [
+    "convert",
+    "large.safetensors",
+    "out",
+    "--mapping",
+    "my.mapping",
+    "--from",
+    "a",
+    "--no-sync",
+    "--threads=1",
+];
+
+/// Starts a conversion of the large file and waits until some of it is written.
+fn started(directory: &Path) -> Child {
+    let mut child = transship(directory, &LARGE).stderr(Stdio::piped()).spawn().expect("transship runs");
+    let start = Instant::now();
+    while names(directory).len() < 3 {
+        assert!(child.try_wait().expect("it can be asked").is_none(), "it ended early");
+        assert!(start.elapsed() < Duration::from_secs(60), "it writes nothing");
+        sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn ended(mut child: Child) -> (ExitStatus, String) {
+    let status = child.wait().expect("it ends");
+    let mut text = String::new();
+    let stderr = child.stderr.as_mut().expect("it is piped");
+    std::io::Read::read_to_string(stderr, &mut text).expect("text");
+    (status, text)
+}
+
+#[test]
+fn a_signal_stops_the_writing_and_leaves_nothing() {
+    let directory = large();
+    let path = directory.path();
+    let before = names(path);
+    for (name, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        let child = started(path);
+        let killed = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+        assert!(killed.expect("kill runs").success());
+        let (status, text) = ended(child);
+        assert_eq!(status.signal(), Some(number), "{status} {text}");
+        assert!(text.contains("interrupted; nothing was written"), "{text}");
+        assert_eq!(names(path), before, "after {name}");
+    }
+}
+
+#[test]
+fn what_a_kill_leaves_is_removed_by_the_next_run() {
+    let directory = large();
+    let path = directory.path();
+    let before = names(path);
+    let mut child = started(path);
+    child.kill().expect("it can be killed");
+    ended(child);
+    let left = names(path);
+    assert_eq!(left.len(), before.len() + 1, "{left:?}");
+    MegatronGpt2::tiny().write(&path.join("model.pt")).expect("the file can be written");
+    let (code, text) = said(path, &["convert", "model.pt", "other"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("warning: removed ./.transship-partial-"), "{text}");
+    assert!(!names(path).iter().any(|name| name.starts_with('.')), "{:?}", names(path));
+}
+
+#[test]
+fn a_hangup_that_is_ignored_stays_so() {
+    let directory = large();
+    let path = directory.path();
+    let line = format!("trap '' HUP; exec {} {}", env!("CARGO_BIN_EXE_transship"), LARGE.join(" "));
+    let mut child = Command::new("sh").args(["-c", &line]).current_dir(path).spawn().expect("sh runs");
+    let start = Instant::now();
+    while names(path).len() < 3 && start.elapsed() < Duration::from_secs(60) {
+        sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").args(["-HUP", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    sleep(Duration::from_millis(300));
+    let went_on = child.try_wait().expect("it can be asked").is_none_or(|status| status.success());
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
+    assert!(went_on, "a signal that was ignored ended the run");
+}
+
+#[test]
+fn a_limit_of_the_size_of_files_is_an_error_that_leaves_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    MegatronGpt2::tiny().write(&path.join("model.pt")).expect("the file can be written");
+    let line = format!("ulimit -f 8; exec {} convert model.pt out", env!("CARGO_BIN_EXE_transship"));
+    let done = Command::new("sh").args(["-c", &line]).current_dir(path).output().expect("sh runs");
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{} {text}", done.status);
+    assert!(text.contains("File too large"), "{text}");
+    assert_eq!(names(path), ["model.pt"]);
+}
+
+// Other systems have no `/dev/full`.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_reported_is_written_and_no_failure() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    MegatronGpt2::tiny().write(&path.join("model.pt")).expect("the file can be written");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let done = transship(path, &["convert", "model.pt", "out"]).stdout(full).stderr(Stdio::piped()).output();
+    let done = done.expect("transship runs");
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{text}");
+    assert!(text.contains("warning: out is written, but that could not be reported"), "{text}");
+    assert_eq!(said(path, &["verify", "model.pt", "out"]).0, Some(0));
+}
+
+#[test]
+fn an_output_onto_its_own_input_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    MegatronGpt2::tiny().write(&path.join("model.pt")).expect("the file can be written");
+    assert_eq!(said(path, &["convert", "model.pt", "hf"]).0, Some(0));
+    assert_eq!(said(path, &["convert", "hf", "meg", "--to", "megatron", "--tp", "3"]).0, Some(0));
+    for args in [
+        &["convert", "hf", "hf", "--to", "megatron"][..],
+        &["convert", "meg", "meg", "--to", "megatron"],
+        &["convert", "meg", "./meg/../meg", "--to", "gpt2"],
+    ] {
+        let (code, text) = said(path, &[args, &["--force"]].concat());
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("is what is converted and would be replaced"), "{text}");
+    }
+    let (code, text) = said(path, &["convert", "hf", "meg", "--to", "megatron"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("already holds latest_checkpointed_iteration.txt, release"), "{text}");
+    assert_eq!(said(path, &["convert", "hf", "meg", "--to", "megatron", "--force"]).0, Some(0));
+    let (code, text) = said(path, &["verify", "hf", "meg"]);
+    assert_eq!(code, Some(0), "{text}");
 }

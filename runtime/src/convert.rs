@@ -83,7 +83,7 @@ impl Plan<'_> {
         let mut small = tokenizer.map_or_else(Vec::new, |files| files.beside(&self.documents));
         small.extend(self.documents.iter().cloned());
         self.check_copies(mapping)?;
-        output::run(directory, &self.output, &self.targets, &small, options)?;
+        output::write(directory, &self.output, &self.targets, &small, &self.inputs, options)?;
         Ok(())
     }
 

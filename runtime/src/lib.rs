@@ -24,6 +24,7 @@ mod tensor;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text_file;
+mod threads;
 mod tokenizer_files;
 mod torch;
 mod verify;
@@ -54,14 +55,6 @@ pub use transship_macros::Port;
 /// The shipped mappings as types.
 #[cfg(feature = "derive")]
 pub mod mappings;
-
-/// How many threads do a piece of work for which `asked` are asked; 0 is one per core.
-fn threads(asked: usize) -> usize {
-    match asked {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        asked => asked,
-    }
-}
 
 /// What generated code calls; not for others.
 #[doc(hidden)]

@@ -5,21 +5,75 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
 
 #[derive(Debug)]
 enum Source {
-    Mapped(Mmap),
+    /// A map of a file that has a path, if it is not a temporary one.
+    Mapped(Mmap, Option<InputFile>),
     Owned(Vec<u8>),
+}
+
+/// A file that is read from, as it was when it was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct InputFile {
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+/// What is another after a file was written to or replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: Option<std::time::SystemTime>,
+    /// Device and number, where the system has them.
+    identity: Option<(u64, u64)>,
+}
+
+impl Stamp {
+    fn of(metadata: &std::fs::Metadata) -> Stamp {
+        #[cfg(unix)]
+        let identity = {
+            use std::os::unix::fs::MetadataExt;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        #[cfg(not(unix))]
+        let identity = None;
+        Stamp { length: metadata.len(), modified: metadata.modified().ok(), identity }
+    }
+}
+
+impl InputFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file was written to, replaced or removed since it was opened.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.path.metadata().map_or(true, |metadata| Stamp::of(&metadata) != self.stamp)
+    }
+
+    /// Whether the file, or the link that it was opened by, is `path` or lies below it.
+    pub(crate) fn lies_below(&self, path: &Path) -> bool {
+        let Some(path) = in_real_directory(path) else { return false };
+        let real = self.path.canonicalize().ok();
+        [in_real_directory(&self.path), real].into_iter().flatten().any(|own| own.starts_with(&path))
+    }
+}
+
+/// A path without links above its last part.
+fn in_real_directory(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(parent.canonicalize().ok()?.join(path.file_name()?))
 }
 
 impl Source {
     fn bytes(&self) -> &[u8] {
         match self {
-            Source::Mapped(map) => map,
+            Source::Mapped(map, _) => map,
             Source::Owned(bytes) => bytes,
         }
     }
@@ -46,24 +100,31 @@ impl Region {
         if !path.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        Region::map(&File::open(path)?)
+        let file = File::open(path)?;
+        let input = InputFile { path: path.to_owned(), stamp: Stamp::of(&file.metadata()?) };
+        Region::map_file(&file, Some(input))
     }
 
-    /// Maps the whole of `file`.
+    /// Maps the whole of `file`, a temporary one.
     ///
     /// # Errors
     ///
     /// Whatever asking for its length or mapping it fails with.
     pub(crate) fn map(file: &File) -> io::Result<Region> {
+        Region::map_file(file, None)
+    }
+
+    fn map_file(file: &File, input: Option<InputFile>) -> io::Result<Region> {
         if file.metadata()?.len() == 0 {
             return Ok(Region::owned(Vec::new()));
         }
         // SAFETY: the map is read-only and private to this type, and nothing here is undefined unless
         // another process shortens or rewrites the file while it is mapped. That is the accepted risk
         // of mapped input, stated in the documentation of `Checkpoint::open`.
-        let map = unsafe { Mmap::map(file)? };
+        let map = unsafe { Mmap::map(file) }.map_err(explained)?;
         let len = map.len();
-        Ok(Region { source: Arc::new(Source::Mapped(map)), start: 0, len, packed: len as u64 })
+        let source = Arc::new(Source::Mapped(map, input));
+        Ok(Region { source, start: 0, len, packed: len as u64 })
     }
 
     /// A region over bytes in memory.
@@ -90,12 +151,25 @@ impl Region {
         self.packed.min(self.len())
     }
 
+    /// The file that the bytes are mapped from.
+    pub(crate) fn input(&self) -> Option<&InputFile> {
+        match &*self.source {
+            Source::Mapped(_, input) => input.as_ref(),
+            Source::Owned(_) => None,
+        }
+    }
+
+    /// Whether both are of one map or buffer.
+    pub(crate) fn shares_source(&self, other: &Region) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+    }
+
     /// Tells the operating system that the bytes at `range` are not needed for now, where they are mapped.
     ///
     /// They can be read again at any time. A hint that cannot be followed is ignored.
     pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
-        if let Source::Mapped(map) = &*self.source
+        if let Source::Mapped(map, _) = &*self.source
             && range.start < range.end
             && range.end <= self.len
         {
@@ -123,9 +197,66 @@ impl Region {
     }
 }
 
+/// The error of a failed map, with what to do about it.
+fn explained(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::OutOfMemory {
+        return error;
+    }
+    let advice = "there is no address space left to map it, or too many files are mapped; a checkpoint of more than \
+                  about 65,000 files needs a higher limit (`sysctl vm.max_map_count`), or larger shards";
+    io::Error::new(io::ErrorKind::OutOfMemory, advice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_map_that_the_system_refuses_says_what_to_do() {
+        let refused = explained(io::ErrorKind::OutOfMemory.into());
+        assert!(refused.to_string().contains("vm.max_map_count"), "{refused}");
+        let other = explained(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(other.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_file_that_changes_after_it_was_opened_is_seen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        let opened = || {
+            std::fs::write(&path, "12345").expect("it can be written");
+            Region::map_path(&path).expect("it can be mapped").input().cloned().expect("it has a path")
+        };
+        assert!(!opened().is_changed());
+        let longer = opened();
+        std::fs::write(&path, "123456").expect("it can be written");
+        assert!(longer.is_changed());
+        let touched = opened();
+        let file = File::options().write(true).open(&path).expect("it is there");
+        file.set_modified(std::time::UNIX_EPOCH).expect("its time can be set");
+        assert!(touched.is_changed());
+        let gone = opened();
+        std::fs::remove_file(&path).expect("it is there");
+        assert!(gone.is_changed());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_lies_below_its_directory_by_whichever_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("real")).expect("it can be made");
+        std::fs::write(path("real/x"), "1").expect("it can be written");
+        std::os::unix::fs::symlink(path("real"), path("link")).expect("it can be made");
+        std::os::unix::fs::symlink(path("real/x"), path("y")).expect("it can be made");
+        for name in ["real/x", "link/x", "y"] {
+            let region = Region::map_path(&path(name)).expect("it can be mapped");
+            let input = region.input().expect("it has a path");
+            assert!(input.lies_below(&path("real/x")) && input.lies_below(&path("real")), "{name}");
+            assert_eq!(input.lies_below(&path("y")), name == "y", "the link is an input, too");
+            assert!(!input.lies_below(&path("real/z")) && !input.lies_below(&path("missing/x")), "{name}");
+        }
+    }
 
     #[test]
     fn slices_stay_inside() {

@@ -1,6 +1,7 @@
 //! `transship convert`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 use transship::grammar::escaped;
@@ -9,8 +10,9 @@ use transship::{Binding, ConvertError, Plan, TokenizerFiles, output};
 use crate::args::{Convert, Format};
 use crate::load::{Loaded, failed, load};
 use crate::progress::Progress;
+use crate::signals::HeldBack;
 use crate::size::show_size;
-use crate::{Failure, Streams};
+use crate::{FAILED, Failure, Streams};
 
 pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let loaded = load(&args.conversion, streams)?;
@@ -38,17 +40,30 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
     let progress =
         Progress::new(plan.output().total_bytes(), "written", args.quiet, streams.terminal.progress);
     let add = |bytes| progress.add(bytes);
+    let warnings = Mutex::new(Vec::new());
+    let tell =
+        |warning: &str| warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning.to_owned());
+    let signals = HeldBack::new()?;
     let options = output::Options {
         threads: args.threads,
         force: args.force,
         sync: !args.no_sync,
         progress: Some(&add),
-        cancel: None,
+        cancel: Some(signals.cancel()),
+        tell: Some(&tell),
     };
     let written = plan.write(mapping, &directory, tokenizer.as_ref(), &options);
     progress.finish();
+    for warning in warnings.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        // The output does not depend on whether somebody reads this.
+        let _ = writeln!(streams.err, "warning: {warning}");
+    }
     match written {
         Ok(()) => {}
+        Err(ConvertError::Output(output::OutputError::Cancelled)) => {
+            let code = signals.exit_code().unwrap_or(FAILED);
+            return Err(Failure { code, ..Failure::new("interrupted; nothing was written") });
+        }
         Err(ConvertError::Diagnostics(d)) => return Err(failed(&d, streams)),
         Err(ConvertError::Output(output::OutputError::Exists { directory, names })) => {
             return Err(Failure::new(format_args!(
@@ -59,7 +74,13 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
         }
         Err(error) => return Err(Failure::new(error)),
     }
-    report(args, &plan, &directory, (tokenizer.as_ref(), &left), streams)
+    let reported = report(args, &plan, &directory, (tokenizer.as_ref(), &left), streams)
+        .and_then(|()| streams.out.flush());
+    if let Err(error) = reported {
+        let shown = directory.display();
+        let _ = writeln!(streams.err, "warning: {shown} is written, but that could not be reported: {error}");
+    }
+    Ok(())
 }
 
 /// A file where the directory, or one above it, must be.
@@ -88,7 +109,7 @@ fn report(
     directory: &Path,
     (tokenizer, left): (Option<&TokenizerFiles>, &[String]),
     streams: &mut Streams<'_>,
-) -> Result<(), Failure> {
+) -> std::io::Result<()> {
     let files: Vec<(String, u64, usize)> = plan
         .output()
         .files

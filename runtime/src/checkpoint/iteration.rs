@@ -14,7 +14,7 @@ pub enum Iteration {
 
 impl Iteration {
     /// The iteration whose directory is called `folder`.
-    pub(super) fn of_folder(folder: &str) -> Option<Iteration> {
+    pub(crate) fn of_folder(folder: &str) -> Option<Iteration> {
         match folder.strip_prefix("iter_") {
             Some(number) if number.bytes().all(|b| b.is_ascii_digit()) => {
                 number.parse().ok().map(Iteration::Number)

@@ -13,7 +13,7 @@ mod sharded;
 mod shards;
 mod zarr;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -30,6 +30,7 @@ pub use zarr::ZarrError;
 
 use crate::Array;
 use crate::document::Value;
+use crate::storage::{InputFile, Region};
 use crate::tensor::{Contents, Storage, Tensor, Unsupported};
 
 /// How to open a checkpoint.
@@ -79,7 +80,8 @@ impl Checkpoint {
     /// are inflated to an unlinked temporary file.
     ///
     /// The file stays mapped as long as the checkpoint lives. Another program that shortens it meanwhile can
-    /// end this one with a bus error, as with any mapped file.
+    /// end this one with a bus error, as with any mapped file. A conversion is refused at its end if a file was written
+    /// to, replaced or removed since it was opened.
     ///
     /// ```no_run
     /// let checkpoint = transship::Checkpoint::open("megatron_lm_345m_v0.0.zip".as_ref())?;
@@ -255,6 +257,24 @@ impl Checkpoint {
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
         self.storage(tensor).region.bytes()
+    }
+
+    /// The files that tensors are read from, in no order. Deflated tensors are read from none: they were inflated when
+    /// their file was opened.
+    pub(crate) fn inputs(&self) -> Vec<InputFile> {
+        let mut last: Option<&Region> = None;
+        let mut inputs = BTreeMap::new();
+        for region in self.contents.storages.iter().map(|storage| &storage.region) {
+            // Storages of one file follow each other.
+            if last.is_some_and(|last| last.shares_source(region)) {
+                continue;
+            }
+            last = Some(region);
+            if let Some(input) = region.input() {
+                inputs.entry(input.path().to_owned()).or_insert_with(|| input.clone());
+            }
+        }
+        inputs.into_values().collect()
     }
 
     /// Tells the operating system that the tensor's bytes are not needed for now, so that what was read does not

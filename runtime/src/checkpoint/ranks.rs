@@ -27,7 +27,7 @@ pub(crate) struct RankName {
 
 impl RankName {
     /// The rank whose directory is called `name`, or `None` where it is not one's.
-    pub(super) fn parse(name: &str) -> Option<RankName> {
+    pub(crate) fn parse(name: &str) -> Option<RankName> {
         let number = |digits: &str| {
             let plain = digits.bytes().all(|b| b.is_ascii_digit()) && digits.len() <= MAX_DIGITS;
             digits.parse().ok().filter(|_| plain)

@@ -1,227 +1,292 @@
 //! An output directory whose files appear together or not at all.
 //!
-//! Files are written under temporary names beside their final ones. At the end all are synced, what they replace is
-//! moved aside, and they are renamed in the order in which they were added. A failure on the way moves everything
-//! back; what is dropped unpublished is removed.
+//! Files are made in a hidden directory ([`Staging`]) and synced. A directory that is not there yet then appears in
+//! one rename. In one that is there, what the new files replace is moved aside first, then they are moved in. What a
+//! reader starts from is the first to go and the last to come, so that at no time it finds old files and new ones
+//! together. No rename replaces anything. A failure on the way moves everything back; so does the next run, if this
+//! one is killed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use tempfile::TempPath;
-
 use super::OutputError;
-use super::disk::{free_bytes, is_full, preallocate, sync_directory};
+use super::disk::{free_bytes, is_full, preallocate, rename_new, sync_directory};
+use super::earlier::{Earlier, top};
+use super::staging::{Staging, recover};
+use crate::storage::InputFile;
+
+/// What is to be written.
+#[derive(Clone)]
+pub(super) struct Request<'a> {
+    /// The output directory.
+    pub(super) path: &'a Path,
+    /// Paths of the files in it, in the order in which they appear: what a reader starts from comes last.
+    pub(super) names: Vec<&'a str>,
+    /// Whether a name at the top of the directory belongs to an earlier output.
+    pub(super) superseded: fn(&Path, &str) -> bool,
+    /// Bytes of all files.
+    pub(super) needed: u64,
+    /// Whether an earlier output is replaced.
+    pub(super) force: bool,
+    /// Whether the files are on the disk before they appear.
+    pub(super) sync: bool,
+    /// Files that are read meanwhile.
+    pub(super) inputs: &'a [InputFile],
+    /// Takes what the user should know.
+    pub(super) tell: &'a (dyn Fn(&str) + Sync),
+}
 
 /// Files to be published together in one directory.
-#[derive(Debug)]
-pub struct OutputDirectory {
-    path: PathBuf,
-    files: Vec<Pending>,
-    names: HashSet<String>,
-    /// Existing files that go when the new ones appear, those a reader starts from first.
-    replaced: Vec<PathBuf>,
+pub(super) struct OutputDirectory<'a> {
+    request: Request<'a>,
+    /// In the output directory where that is there, else beside it.
+    staging: Staging,
+    /// Names that were not added yet.
+    missing: HashSet<&'a str>,
+    /// Paths of the files that were added, under their temporary and their final names.
+    added: Vec<(PathBuf, PathBuf)>,
     /// Directories made for the output, outermost first.
     created: Vec<PathBuf>,
-    /// Bytes of all files to come, for messages.
-    needed: u64,
-    /// Bytes free before the first of them was made, for messages.
+    /// Bytes free before the first file was made, for messages.
     free: Option<u64>,
+    /// Whether something outside the staging directory may have been moved.
+    moved: bool,
     published: bool,
 }
 
-#[derive(Debug)]
-struct Pending {
-    /// `None` once the file has its final name. The file is removed when this is dropped.
-    temporary: Option<TempPath>,
-    target: PathBuf,
-}
-
-impl OutputDirectory {
-    /// Prepares to write files with these names, of `needed` bytes together.
-    ///
-    /// Existing files of those names, and others for which `superseded` holds, are an error unless `force` is set.
+impl<'a> OutputDirectory<'a> {
+    /// Prepares to write what is requested, and puts right what a killed run left there.
     ///
     /// # Errors
-    /// If a name leaves the directory or comes twice, if outputs exist, if there is too little room, or if
-    /// the directory cannot be made.
-    pub fn prepare(
-        path: &Path,
-        names: &[&str],
-        superseded: fn(&str) -> bool,
-        needed: u64,
-        force: bool,
-    ) -> Result<OutputDirectory, OutputError> {
-        let mut distinct = HashSet::new();
-        for name in names {
+    /// If a name leaves the directory or comes twice, if an earlier output is there and is not to be replaced or cannot
+    /// be, if there is too little room, or if the directory cannot be made.
+    pub(super) fn prepare(request: Request<'a>) -> Result<OutputDirectory<'a>, OutputError> {
+        let mut missing = HashSet::new();
+        for name in &request.names {
             let relative = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
             if name.is_empty() || !relative {
                 return Err(OutputError::FileName { name: (*name).to_owned() });
             }
-            if !distinct.insert((*name).to_owned()) {
+            if !missing.insert(*name) {
                 return Err(OutputError::DuplicateFile { name: (*name).to_owned() });
             }
         }
-        let existing = existing_outputs(path, names, superseded)?;
-        if !existing.is_empty() && !force {
-            return Err(OutputError::Exists { directory: path.to_owned(), names: existing });
-        }
-        let mut directory = OutputDirectory {
-            path: path.to_owned(),
-            files: Vec::new(),
-            names: distinct,
-            replaced: existing.iter().rev().map(|name| path.join(name)).collect(),
-            created: Vec::new(),
-            needed,
-            free: None,
+        let there = fs::symlink_metadata(request.path).is_ok();
+        let mut created = Vec::new();
+        let base = if there { request.path } else { parent(request.path) };
+        let staging = make_directories(base, &mut created).and_then(|()| Staging::create(base));
+        let staging = staging.inspect_err(|_| remove_directories(&created))?;
+        let free = free_bytes(base);
+        let directory = OutputDirectory {
+            request,
+            staging,
+            missing,
+            added: Vec::new(),
+            created,
+            free,
+            moved: false,
             published: false,
         };
-        directory.create(path)?;
-        directory.free = free_bytes(path);
+        {
+            let _lock = lock(base);
+            recover(base, &directory.staging, directory.request.tell);
+        }
+        directory.earlier()?;
         match directory.free {
-            Some(free) if needed > free => Err(directory.no_space()),
+            Some(free) if directory.request.needed > free => Err(directory.no_space()),
             _ => Ok(directory),
         }
     }
 
-    /// Makes a file of `size` bytes under a temporary name, to be written through the handle returned.
+    /// What is to be replaced.
+    fn earlier(&self) -> Result<Vec<String>, OutputError> {
+        let Request { path, names, superseded, force, inputs, .. } = &self.request;
+        let Earlier { names, foreign } = Earlier::find(path, names, *superseded)?;
+        if !names.is_empty() && !force {
+            return Err(OutputError::Exists { directory: (*path).to_owned(), names });
+        }
+        if let Some(name) = foreign {
+            return Err(OutputError::Foreign { directory: (*path).to_owned(), name });
+        }
+        let replaced = |input: &&InputFile| names.iter().any(|name| input.lies_below(&path.join(name)));
+        match inputs.iter().find(replaced) {
+            Some(input) => Err(OutputError::IsInput { path: input.path().to_owned() }),
+            None => Ok(names),
+        }
+    }
+
+    /// Makes a file of `size` bytes, to be written through the handle returned.
     ///
     /// # Errors
-    /// If the name was not given to `prepare`, or if the file cannot be made.
-    pub fn add(&mut self, name: &str, size: u64) -> Result<File, OutputError> {
-        if !self.names.remove(name) {
+    /// If the name was not requested, or if the file cannot be made.
+    pub(super) fn add(&mut self, name: &str, size: u64) -> Result<File, OutputError> {
+        if !self.missing.remove(name) {
             return Err(OutputError::FileName { name: name.to_owned() });
         }
-        let target = self.path.join(name);
-        let parent = target.parent().unwrap_or(&self.path).to_owned();
-        self.create(&parent)?;
-        let base = target.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = format!(".{base}.partial-");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix);
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary = builder.tempfile_in(&parent).map_err(OutputError::io("create a file in", &parent))?;
-        let (file, temporary) = temporary.into_parts();
-        self.files.push(Pending { temporary: Some(temporary), target: target.clone() });
+        let target = self.request.path.join(name);
+        let temporary = self.staging.new_files().join(name);
+        let failed = OutputError::io("create", &target);
+        let parent = temporary.parent().map_or(Ok(()), fs::create_dir_all);
+        let file = parent.and_then(|()| File::options().write(true).create_new(true).open(&temporary));
+        let file = file.map_err(failed)?;
         preallocate(&file, size).map_err(|error| self.failed("reserve", &target, error))?;
+        self.added.push((temporary, target));
         Ok(file)
     }
 
     /// The error of a failed write to the file with this name.
     pub(super) fn write_failed(&self, name: &str, error: io::Error) -> OutputError {
-        self.failed("write", &self.path.join(name), error)
+        self.failed("write", &self.request.path.join(name), error)
     }
 
     /// Opens the file added as number `index`, for another thread to write.
     pub(super) fn open(&self, index: usize) -> Result<File, OutputError> {
-        let pending = &self.files[index];
-        let temporary = pending.temporary.as_deref().expect("bug: a published file is written to");
-        File::options().write(true).open(temporary).map_err(OutputError::io("open", &pending.target))
+        let (temporary, target) = &self.added[index];
+        File::options().write(true).open(temporary).map_err(OutputError::io("open", target))
     }
 
-    /// Gives all files their final names, in the order in which they were added.
+    /// Gives all files their final names.
     ///
-    /// With `sync`, they are on the disk before the first rename and the renames are when this returns.
+    /// With `sync`, they are on the disk before the first rename and the renames are when this returns, unless the
+    /// user is told otherwise.
     ///
     /// # Errors
-    /// If a file cannot be synced or renamed. Files that were there before are there again then.
-    pub fn publish(mut self, sync: bool) -> Result<(), OutputError> {
-        if sync {
-            for (index, pending) in self.files.iter().enumerate() {
-                self.open(index)?.sync_all().map_err(|error| self.failed("sync", &pending.target, error))?;
+    /// If a file cannot be synced or moved, or if something came to be in the way. What was there before is there
+    /// again then.
+    pub(super) fn publish(mut self) -> Result<(), OutputError> {
+        if self.request.sync {
+            self.sync_files()?;
+        }
+        if let Some(changed) = self.request.inputs.iter().find(|input| input.is_changed()) {
+            return Err(OutputError::InputChanged { path: changed.path().to_owned() });
+        }
+        let path = self.request.path;
+        if self.staging.path().parent() != Some(path) {
+            let appeared = rename_new(&self.staging.new_files(), path);
+            match appeared {
+                Ok(()) => return Ok(self.finish()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.move_staging()?,
+                Err(error) => return Err(OutputError::io("rename a directory to", path)(error)),
             }
         }
-        let mut aside = Vec::new();
-        let result = self.move_aside(&mut aside).and_then(|()| self.rename_all());
-        if let Err(error) = result {
-            self.move_back(aside);
-            return Err(error);
+        self.publish_inside()
+    }
+
+    /// Moves the new files into the output directory, which another program made meanwhile.
+    fn move_staging(&mut self) -> Result<(), OutputError> {
+        let path = self.request.path;
+        self.earlier()?;
+        let staging = Staging::create(path)?;
+        let (from, to) = (self.staging.new_files(), staging.new_files());
+        let moved = fs::remove_dir(&to).and_then(|()| rename_new(&from, &to));
+        let other = std::mem::replace(&mut self.staging, staging);
+        self.remove(&other);
+        moved.map_err(OutputError::io("move files to", path))
+    }
+
+    /// Replaces what is in the output directory by the new files.
+    fn publish_inside(mut self) -> Result<(), OutputError> {
+        let path = self.request.path;
+        // Two runs replace one after the other.
+        let lock = lock(path);
+        let earlier = self.earlier()?;
+        let mut tops: Vec<&str> = Vec::new();
+        for name in self.request.names.iter().map(|name| top(name).0) {
+            if !tops.contains(&name) {
+                tops.push(name);
+            }
         }
+        let failed = OutputError::io("write the journal in", self.staging.path());
+        let noted = self.staging.note(&tops, self.request.sync).map_err(failed)?;
+        if self.request.sync {
+            sync_directory(self.staging.path()).map_err(OutputError::io("sync", self.staging.path()))?;
+        }
+        self.moved = true;
+        if let Err(error) = self.move_all(&earlier, &tops) {
+            return Err(match self.staging.roll_back(path, &noted) {
+                Ok(()) => {
+                    self.moved = false;
+                    error
+                }
+                Err(source) => OutputError::NotRestored {
+                    error: Box::new(error),
+                    staging: self.staging.path().to_owned(),
+                    source,
+                },
+            });
+        }
+        self.finish();
+        drop(lock);
+        Ok(())
+    }
+
+    fn move_all(&self, earlier: &[String], new: &[&str]) -> Result<(), OutputError> {
+        let path = self.request.path;
+        let (old_files, new_files) = (self.staging.old_files(), self.staging.new_files());
+        if !earlier.is_empty() {
+            fs::create_dir(&old_files).map_err(OutputError::io("create", &old_files))?;
+        }
+        for name in earlier {
+            let from = path.join(name);
+            rename_new(&from, &old_files.join(name)).map_err(OutputError::io("move aside", &from))?;
+        }
+        for name in new {
+            let to = path.join(name);
+            rename_new(&new_files.join(name), &to).map_err(OutputError::io("rename a file to", &to))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the renames durable and removes what is left over. All files have their names: nothing that fails makes
+    /// the output less whole.
+    fn finish(&mut self) {
         self.published = true;
-        // Dropping the names removes what was replaced.
-        drop(aside);
-        if sync {
-            self.sync_directories()?;
-        }
-        Ok(())
-    }
-
-    fn move_aside(&self, aside: &mut Vec<(TempPath, PathBuf)>) -> Result<(), OutputError> {
-        for path in &self.replaced {
-            let base = path.file_name().unwrap_or_default().to_string_lossy();
-            let parent = path.parent().unwrap_or(&self.path);
-            let kept = tempfile::Builder::new()
-                .prefix(&format!(".{base}.replaced-"))
-                .tempfile_in(parent)
-                .map_err(OutputError::io("create a file in", parent))?
-                .into_temp_path();
-            fs::rename(path, &kept).map_err(OutputError::io("move aside", path))?;
-            aside.push((kept, path.clone()));
-        }
-        Ok(())
-    }
-
-    fn rename_all(&mut self) -> Result<(), OutputError> {
-        for pending in &mut self.files {
-            let Some(temporary) = &pending.temporary else { continue };
-            fs::rename(temporary, &pending.target)
-                .map_err(OutputError::io("rename a file to", &pending.target))?;
-            // The file has its name; forgetting the temporary one keeps it.
-            if let Some(Err(error)) = pending.temporary.take().map(TempPath::keep) {
-                return Err(OutputError::Io {
-                    action: "keep",
-                    path: pending.target.clone(),
-                    source: error.error,
-                });
+        if self.request.sync {
+            let path = self.request.path;
+            let mut parents: BTreeSet<&Path> = self.created.iter().map(|created| parent(created)).collect();
+            parents.extend([path, parent(path)]);
+            for directory in parents {
+                if let Err(error) = sync_directory(directory) {
+                    (self.request.tell)(&format!(
+                        "{} is written, but not known to be on the disk: cannot sync {}: {error}",
+                        path.display(),
+                        directory.display()
+                    ));
+                }
             }
         }
-        Ok(())
+        self.remove(&self.staging);
     }
 
-    fn move_back(&mut self, aside: Vec<(TempPath, PathBuf)>) {
-        for pending in self.files.iter().filter(|pending| pending.temporary.is_none()) {
-            // Of two errors the first is the one to report.
-            let _ = fs::remove_file(&pending.target);
-        }
-        for (kept, path) in aside {
-            if fs::rename(&kept, &path).is_err() {
-                // Better an odd name than no file.
-                let _ = kept.keep();
-            }
+    /// Removes a staging directory, or says that it stays.
+    fn remove(&self, staging: &Staging) {
+        if let Err(error) = staging.remove() {
+            (self.request.tell)(&format!(
+                "{} is left over and can be removed: {error}",
+                staging.path().display()
+            ));
         }
     }
 
-    fn sync_directories(&self) -> Result<(), OutputError> {
-        let mut parents: Vec<&Path> = self.files.iter().filter_map(|file| file.target.parent()).collect();
-        parents.extend(self.created.iter().filter_map(|created| created.parent()));
-        parents.push(&self.path);
-        parents.sort_unstable();
-        parents.dedup();
-        for parent in parents {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            sync_directory(parent).map_err(OutputError::io("sync", parent))?;
+    /// Brings the new files and the directories that they lie in to the disk.
+    fn sync_files(&self) -> Result<(), OutputError> {
+        let new = self.staging.new_files();
+        let mut directories = BTreeSet::from([new.as_path()]);
+        for (index, (temporary, target)) in self.added.iter().enumerate() {
+            self.open(index)?.sync_all().map_err(|error| self.failed("sync", target, error))?;
+            directories.extend(temporary.ancestors().skip(1).take_while(|above| above.starts_with(&new)));
         }
-        Ok(())
-    }
-
-    /// Makes a directory with its parents and keeps in mind which were missing.
-    fn create(&mut self, path: &Path) -> Result<(), OutputError> {
-        let missing: Vec<PathBuf> = path
-            .ancestors()
-            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
-            .map(Path::to_owned)
-            .collect();
-        for directory in missing.into_iter().rev() {
-            fs::create_dir(&directory).map_err(OutputError::io("create", &directory))?;
-            self.created.push(directory);
+        for directory in directories {
+            sync_directory(directory).map_err(OutputError::io("sync", directory))?;
         }
         Ok(())
     }
 
     fn no_space(&self) -> OutputError {
-        OutputError::NoSpace { directory: self.path.clone(), needed: self.needed, free: self.free }
+        let Request { path, needed, .. } = self.request;
+        OutputError::NoSpace { directory: path.to_owned(), needed, free: self.free }
     }
 
     fn failed(&self, action: &'static str, path: &Path, error: io::Error) -> OutputError {
@@ -232,51 +297,43 @@ impl OutputDirectory {
     }
 }
 
-impl Drop for OutputDirectory {
+impl Drop for OutputDirectory<'_> {
     fn drop(&mut self) {
-        if self.published {
+        // What could not be moved back stays where it is, for the next run to do.
+        if self.published || self.moved {
             return;
         }
-        self.files.clear();
-        for directory in self.created.iter().rev() {
-            // One that holds something else by now stays.
-            let _ = fs::remove_dir(directory);
-        }
+        self.remove(&self.staging);
+        remove_directories(&self.created);
     }
 }
 
-/// Names that exist, planned ones in their order before superseded ones.
-fn existing_outputs(
-    path: &Path,
-    names: &[&str],
-    superseded: fn(&str) -> bool,
-) -> Result<Vec<String>, OutputError> {
-    let mut existing = Vec::new();
-    for name in names {
-        let target = path.join(name);
-        match fs::symlink_metadata(&target) {
-            Ok(found) if found.is_dir() => return Err(OutputError::InTheWay { path: target }),
-            Ok(_) => existing.push((*name).to_owned()),
-            Err(_) => {}
-        }
+/// The directory that `path` lies in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a directory with its parents and notes those that were missing.
+fn make_directories(path: &Path, created: &mut Vec<PathBuf>) -> Result<(), OutputError> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
+    for directory in missing.into_iter().rev() {
+        fs::create_dir(directory).map_err(OutputError::io("create", directory))?;
+        created.push(directory.to_owned());
     }
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(existing),
-        Err(error) => return Err(OutputError::Io { action: "list", path: path.to_owned(), source: error }),
-    };
-    let mut others = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(OutputError::io("list", path))?;
-        if let Ok(name) = entry.file_name().into_string()
-            && superseded(&name)
-            && !names.contains(&name.as_str())
-            && entry.file_type().is_ok_and(|kind| !kind.is_dir())
-        {
-            others.push(name);
-        }
+    Ok(())
+}
+
+fn remove_directories(created: &[PathBuf]) {
+    for directory in created.iter().rev() {
+        // One that holds something else by now stays.
+        let _ = fs::remove_dir(directory);
     }
-    others.sort_unstable();
-    existing.extend(others);
-    Ok(existing)
+}
+
+/// Waits until no other run replaces files in a directory. Where directories cannot be locked there is nothing to wait
+/// for; no run overwrites what another one put there.
+fn lock(directory: &Path) -> Option<File> {
+    let file = File::open(directory).ok()?;
+    file.lock().ok().map(|()| file)
 }

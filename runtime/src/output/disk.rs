@@ -1,6 +1,6 @@
-//! What differs between systems: room on a disk, preallocation, positioned writes.
+//! What differs between systems: room on a disk, preallocation, positioned writes, renames that replace nothing.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn free_bytes(directory: &Path) -> Option<u64> {
 
 /// Whether an error means that a disk is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge)
+    error.kind() == io::ErrorKind::StorageFull
 }
 
 /// Gives a new file its size, with its blocks where the file system can reserve them.
@@ -29,15 +29,70 @@ pub(super) fn preallocate(file: &File, size: u64) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if size != 0 {
         use rustix::fs::{FallocateFlags, fallocate};
-        use rustix::io::Errno;
-        match fallocate(file, FallocateFlags::empty(), 0, size) {
+        use rustix::io::{Errno, retry_on_intr};
+        match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, size)) {
             Ok(()) => return Ok(()),
-            // Not every file system reserves blocks.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+            // Not every file system reserves blocks, nor does every sandbox let it.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::NODEV) => {}
             Err(error) => return Err(error.into()),
         }
     }
     file.set_len(size)
+}
+
+/// Gives a file or a directory another name, which nothing may have: `AlreadyExists` otherwise.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    super::tests::step()?;
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        let renamed = renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
+        // Not every file system knows the flag.
+        let unknown = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP];
+        if !renamed.is_err_and(|error| unknown.contains(&error)) {
+            return Ok(renamed?);
+        }
+    }
+    rename_by_link(from, to)
+}
+
+/// The same where the system has no call for it.
+pub(super) fn rename_by_link(from: &Path, to: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(from)?.is_dir() {
+        match fs::hard_link(from, to) {
+            Ok(()) => return fs::remove_file(from),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            // There may be no links either.
+            Err(_) => {}
+        }
+    }
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to)
+}
+
+/// Removes a directory with all that is in it.
+pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    super::tests::step()?;
+    fs::remove_dir_all(path)
+}
+
+/// Whether `path` is the file or directory that `metadata` is of.
+pub(super) fn same_file(metadata: &fs::Metadata, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        fs::symlink_metadata(path).is_ok_and(|f| (f.dev(), f.ino()) == (metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        fs::symlink_metadata(path).is_ok()
+    }
 }
 
 /// Writes all bytes at an offset without moving a cursor that threads share.

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::engine::CopyError;
 
-/// Why an output was not written. Nothing of it is left behind then.
+/// Why an output was not written. Nothing of it is left behind then, unless the error says so.
 #[derive(Debug, Error)]
 pub enum OutputError {
     /// Files that would be replaced.
@@ -19,11 +19,54 @@ pub enum OutputError {
         /// Names inside it.
         names: Vec<String>,
     },
-    /// A directory where a file is to be.
-    #[error("`{}` is in the way: a file of that name is to be written and it is no file", .path.display())]
+    /// A directory where a file is to be, or the other way round.
+    #[error(
+        "`{}` is in the way: a {kind} of that name is to be written and it is no {kind}",
+        .path.display(),
+        kind = if *.directory { "file" } else { "directory" }
+    )]
     InTheWay {
         /// What is there.
         path: PathBuf,
+        /// Whether that is a directory.
+        directory: bool,
+    },
+    /// A file in a directory that is to be replaced, which no conversion writes.
+    #[error(
+        "`{}` holds `{name}`, which no conversion writes and none replaces; move it elsewhere or choose another directory",
+        .directory.display()
+    )]
+    Foreign {
+        /// The output directory.
+        directory: PathBuf,
+        /// The file in it.
+        name: String,
+    },
+    /// An output in the place of what it is made from.
+    #[error("`{}` is what is converted and would be replaced; choose another directory", .path.display())]
+    IsInput {
+        /// A file of the input.
+        path: PathBuf,
+    },
+    /// A file of the input was written to while it was read.
+    #[error("`{}` changed while it was read; convert again once it stays as it is", .path.display())]
+    InputChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Files that were moved aside and could not be moved back.
+    #[error(
+        "{error}; and what was there before could not be moved back, {source}: it lies in `{}`, and the next run \
+         that writes there moves it back",
+        .staging.join("old").display()
+    )]
+    NotRestored {
+        /// Why the output was not written.
+        error: Box<OutputError>,
+        /// The directory that holds the files.
+        staging: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// A name that leaves the output directory.
     #[error("`{name}` is not the relative path of a file inside the output directory")]

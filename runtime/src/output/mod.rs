@@ -22,19 +22,23 @@
 mod checksum;
 mod directory;
 mod disk;
+mod earlier;
 mod error;
 mod pieces;
 mod plan;
 mod safetensors;
+mod staging;
 mod torch;
 mod write;
 
 pub use directory::OutputDirectory;
 pub(crate) use disk::free_bytes;
+pub(crate) use earlier::is_of_earlier_output;
 pub use error::OutputError;
 pub use plan::{Literal, OutputPlan, PlannedFile, PlannedTensor, SmallFile, TensorSpec};
 pub use safetensors::plan_safetensors;
 pub use torch::{Saved, plan_torch};
+pub(crate) use write::write;
 pub use write::{Options, run};
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What is written where, to the byte, before anything is read.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use super::{OutputError, checksum};
 use crate::DType;
@@ -13,9 +14,9 @@ pub struct OutputPlan {
     pub files: Vec<PlannedFile>,
     /// The file that names the others, published after all of them.
     pub index: Option<SmallFile>,
-    /// Tells which other files of the directory a reader would take for parts of this output. They count as
-    /// existing outputs.
-    pub superseded: fn(&str) -> bool,
+    /// Tells which other names in the output directory, which is given first, belong to an earlier output. They count
+    /// as existing outputs.
+    pub superseded: fn(&Path, &str) -> bool,
 }
 
 /// A file with tensors.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
+use super::earlier::is_of_earlier_output;
 use super::{Literal, OutputError, OutputPlan, PlannedFile, PlannedTensor, SmallFile, TensorSpec};
 use crate::DType;
 
@@ -51,11 +52,11 @@ pub fn plan_safetensors(
         files.push(plan_file(name, shard, &metadata)?);
     }
     let index = if count == 1 { None } else { Some(index_of(&files)?) };
-    Ok(OutputPlan { files, index, superseded: is_weights_file })
+    Ok(OutputPlan { files, index, superseded: is_of_earlier_output })
 }
 
 /// Whether `transformers` would take the file for weights, so that an old one could hide or mix with new ones.
-fn is_weights_file(name: &str) -> bool {
+pub(super) fn is_weights_file(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("model") else { return false };
     if matches!(rest, ".safetensors" | ".safetensors.index.json") {
         return true;

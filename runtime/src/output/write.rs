@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::checksum::{self, Checksums};
+use super::directory::{OutputDirectory, Request};
 use super::disk::write_all_at;
 use super::pieces::{Piece, Pieces, Work};
-use super::{OutputDirectory, OutputError, OutputPlan, PlannedFile, SmallFile, TensorSpec};
+use super::{OutputError, OutputPlan, PlannedFile, SmallFile, TensorSpec};
 use crate::engine::{CopyError, PreparedTensor, Scratch, TargetTensor};
+use crate::storage::InputFile;
 
 /// How an output is written.
 #[derive(Clone, Copy)]
@@ -25,19 +27,23 @@ pub struct Options<'a> {
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
     /// Writing stops soon after this is set.
     pub cancel: Option<&'a AtomicBool>,
+    /// Called with what the user should know and no error is: what was left by runs that were killed, and what could
+    /// not be done once the output was whole.
+    pub tell: Option<&'a (dyn Fn(&str) + Sync)>,
 }
 
 impl Default for Options<'_> {
     /// One thread per core, nothing replaced, files synced.
     fn default() -> Self {
-        Options { threads: 0, force: false, sync: true, progress: None, cancel: None }
+        Options { threads: 0, force: false, sync: true, progress: None, cancel: None, tell: None }
     }
 }
 
 /// Writes the planned files and the small ones into a directory, all or nothing.
 ///
-/// `tensors` are matched with the plan by name. The bytes written do not depend on the number of threads. Files
-/// appear in this order once all are complete: planned files, small files, the plan's index.
+/// `tensors` are matched with the plan by name. The bytes written do not depend on the number of threads. A directory
+/// that is not there yet appears whole; in one that is there files appear in this order once all are complete: small
+/// files, planned files, the plan's index.
 ///
 /// # Errors
 /// If plan and tensors disagree, a tensor's contents are not valid, outputs exist, the disk is full or fails, or the
@@ -49,22 +55,37 @@ pub fn run(
     small: &[SmallFile],
     options: &Options<'_>,
 ) -> Result<(), OutputError> {
+    write(path, plan, tensors, small, &[], options)
+}
+
+/// The same where the tensors are made of `inputs`, which must not be replaced nor change meanwhile.
+pub(crate) fn write(
+    path: &Path,
+    plan: &OutputPlan,
+    tensors: &[TargetTensor<'_>],
+    small: &[SmallFile],
+    inputs: &[InputFile],
+    options: &Options<'_>,
+) -> Result<(), OutputError> {
     plan.check()?;
     let prepared = prepare(plan, tensors)?;
+    // The index, or the only file with tensors, is what makes a directory a checkpoint.
+    let names = small.iter().map(|file| &file.name).chain(plan.files.iter().map(|file| &file.name));
+    let names = names.chain(plan.index.iter().map(|file| &file.name)).map(String::as_str).collect();
     let small: Vec<&SmallFile> = small.iter().chain(&plan.index).collect();
-    let names: Vec<&str> = plan
-        .files
-        .iter()
-        .map(|file| file.name.as_str())
-        .chain(small.iter().map(|file| file.name.as_str()))
-        .collect();
     let planned = plan.files.iter().map(|file| file.size);
     let needed = planned.chain(small.iter().map(|file| file.bytes.len() as u64)).fold(0, u64::saturating_add);
-    let mut directory = OutputDirectory::prepare(path, &names, plan.superseded, needed, options.force)?;
+    let (force, sync) = (options.force, options.sync);
+    let tell: &(dyn Fn(&str) + Sync) = match options.tell {
+        Some(tell) => tell,
+        None => &|_| {},
+    };
+    let request = Request { path, names, superseded: plan.superseded, needed, force, sync, inputs, tell };
+    let mut directory = OutputDirectory::prepare(request)?;
     for file in &plan.files {
         directory.add(&file.name, file.size)?;
     }
-    let threads = crate::threads(options.threads);
+    let threads = crate::threads::count(options.threads);
     let checksums = Checksums::new(&plan.files);
     Job { directory: &directory, files: &plan.files, tensors: &prepared, checksums: &checksums, options }
         .run(threads)?;
@@ -78,12 +99,12 @@ pub fn run(
     if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
         return Err(OutputError::Cancelled);
     }
-    directory.publish(options.sync)
+    directory.publish()
 }
 
 /// Writes what surrounds the tensors, with their checksums in it.
 fn write_literals(
-    directory: &OutputDirectory,
+    directory: &OutputDirectory<'_>,
     index: usize,
     file: &PlannedFile,
     checksums: &[(u64, u32)],
@@ -139,7 +160,7 @@ fn in_tensor(name: &str) -> impl FnOnce(CopyError) -> OutputError {
 }
 
 struct Job<'a> {
-    directory: &'a OutputDirectory,
+    directory: &'a OutputDirectory<'a>,
     files: &'a [PlannedFile],
     tensors: &'a [Vec<PreparedTensor<'a>>],
     checksums: &'a Checksums<'a>,
@@ -170,12 +191,7 @@ impl Job<'_> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
+        crate::threads::in_threads(threads, work);
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => Ok(()),

@@ -28,6 +28,7 @@ pub(crate) use pieces::{LayoutSizes, StoredPart};
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
 use crate::output::{OutputPlan, SmallFile, TensorSpec, plan_safetensors};
+use crate::storage::InputFile;
 use crate::{DType, Tensor, engine};
 
 /// What to make of a bound checkpoint.
@@ -49,6 +50,8 @@ pub struct Plan<'a> {
     pub(crate) documents: Vec<SmallFile>,
     pub(crate) checks: Vec<Check<'a>>,
     pub(crate) notes: Vec<String>,
+    /// The files that sources lie in.
+    pub(crate) inputs: Vec<InputFile>,
 }
 
 /// A source of a planned tensor.
@@ -147,6 +150,7 @@ impl<'a> Plan<'a> {
                 documents,
                 checks: planned.checks,
                 notes,
+                inputs: binding.checkpoint.inputs(),
             }),
             _ => {
                 diagnostics.sort();
@@ -173,7 +177,8 @@ impl<'a> Plan<'a> {
         }
         match files {
             Ok(torch::RankFiles { output, targets, sources }) if !diagnostics.has_errors() => {
-                Ok(Plan { targets, sources, output, documents, checks, notes })
+                let inputs = binding.checkpoint.inputs();
+                Ok(Plan { targets, sources, output, documents, checks, notes, inputs })
             }
             _ => {
                 diagnostics.sort();

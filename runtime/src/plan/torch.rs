@@ -15,7 +15,9 @@ use super::tensors::Planned;
 use crate::bind::{Binding, captures, relative};
 use crate::checkpoint::{Iteration, MODEL_FILES, TRACKER};
 use crate::engine::TargetTensor;
-use crate::output::{OutputError, OutputPlan, Saved, SmallFile, TensorSpec, plan_torch};
+use crate::output::{
+    OutputError, OutputPlan, Saved, SmallFile, TensorSpec, is_of_earlier_output, plan_torch,
+};
 use crate::torch::dtype_name;
 
 /// The files of all ranks, with their tensors.
@@ -52,7 +54,7 @@ pub(super) fn plan_rank_files<'a>(
         )?);
     }
     let index = Some(SmallFile { name: TRACKER.to_owned(), bytes: iteration.to_string().into_bytes() });
-    Ok(RankFiles { output: OutputPlan { files, index, superseded: |_| false }, targets, sources })
+    Ok(RankFiles { output: OutputPlan { files, index, superseded: is_of_earlier_output }, targets, sources })
 }
 
 /// The iteration that the config says it is of.

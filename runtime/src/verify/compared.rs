@@ -88,17 +88,13 @@ pub(super) fn compare(
     options: &VerifyOptions,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Vec<Option<Compared>> {
-    let threads = crate::threads(options.threads);
+    let threads = crate::threads::count(options.threads).min(parameters.len());
     let next = AtomicUsize::new(0);
     let found: Mutex<Vec<Option<Compared>>> = Mutex::new(vec![None; parameters.len()]);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(parameters.len()) {
-            scope.spawn(|| {
-                while let Some((at, parameter)) = take(parameters, &next) {
-                    let compared = compare_parameter(mapping, parameter, options, progress);
-                    found.lock().unwrap_or_else(PoisonError::into_inner)[at] = compared;
-                }
-            });
+    crate::threads::in_threads(threads, || {
+        while let Some((at, parameter)) = take(parameters, &next) {
+            let compared = compare_parameter(mapping, parameter, options, progress);
+            found.lock().unwrap_or_else(PoisonError::into_inner)[at] = compared;
         }
     });
     found.into_inner().unwrap_or_else(PoisonError::into_inner)

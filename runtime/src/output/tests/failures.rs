@@ -11,9 +11,8 @@ use tempfile::tempdir;
 use super::model::{Sources, ones};
 use crate::DType;
 use crate::engine::TargetTensor;
-use crate::output::{
-    Options, OutputDirectory, OutputError, OutputPlan, SmallFile, TensorSpec, plan_safetensors, run,
-};
+use crate::output::directory::{OutputDirectory, Request};
+use crate::output::{Options, OutputError, OutputPlan, SmallFile, TensorSpec, plan_safetensors, run};
 
 fn planned(tensors: &[TargetTensor<'_>]) -> OutputPlan {
     plan_safetensors(tensors.iter().map(TensorSpec::of).collect(), &BTreeMap::new(), None).unwrap()
@@ -35,6 +34,20 @@ fn tree(path: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// What asks for files with these names.
+fn request<'a>(path: &'a Path, names: &[&'a str]) -> Request<'a> {
+    Request {
+        path,
+        names: names.to_vec(),
+        superseded: |_, _| false,
+        needed: 0,
+        force: false,
+        sync: false,
+        inputs: &[],
+        tell: &|_| {},
+    }
+}
+
 fn fast() -> Options<'static> {
     Options { threads: 2, sync: false, ..Options::default() }
 }
@@ -50,21 +63,18 @@ fn a_cancelled_run_leaves_no_trace() {
     let seen = AtomicBool::new(false);
     let path = directory.path().join("a/b");
     let progress = |_| {
-        let partial = fs::read_dir(&path).unwrap().all(|entry| {
-            entry.unwrap().file_name().to_str().unwrap().starts_with(".model.safetensors.partial-")
-        });
-        seen.store(partial, Ordering::Relaxed);
+        seen.store(!path.exists() && tree(directory.path()).len() > before.len(), Ordering::Relaxed);
         cancel.store(true, Ordering::Relaxed);
     };
     let options = Options { progress: Some(&progress), cancel: Some(&cancel), ..fast() };
     let error = run(&path, &planned(&tensors), &tensors, &[], &options).unwrap_err();
     assert!(matches!(error, OutputError::Cancelled), "{error}");
-    assert!(seen.into_inner(), "files have their final names before they are complete");
+    assert!(seen.into_inner(), "the output is there before it is complete");
     assert_eq!(tree(directory.path()), before);
 }
 
 #[test]
-fn a_failed_rename_brings_replaced_files_back() {
+fn what_comes_to_be_in_the_way_is_named_and_kept() {
     let tensors = [ones("w", DType::F32, 100)];
     let directory = tempdir().unwrap();
     for name in ["model.safetensors", "model.safetensors.index.json"] {
@@ -80,7 +90,7 @@ fn a_failed_rename_brings_replaced_files_back() {
     let mut before = tree(directory.path());
     before.insert(blocker.display().to_string(), Vec::new());
     let error = run(directory.path(), &planned(&tensors), &tensors, &small, &options).unwrap_err();
-    assert!(error.to_string().starts_with("cannot rename a file to"), "{error}");
+    assert!(error.to_string().contains("/config.json` is in the way"), "{error}");
     assert_eq!(tree(directory.path()), before);
 }
 
@@ -93,7 +103,7 @@ fn a_directory_in_the_way_is_named() {
         let options = Options { force, ..fast() };
         let error = run(directory.path(), &planned(&tensors), &tensors, &[], &options).unwrap_err();
         assert!(
-            matches!(&error, OutputError::InTheWay { path } if path.ends_with("model.safetensors")),
+            matches!(&error, OutputError::InTheWay { path, directory: true } if path.ends_with("model.safetensors")),
             "{error}"
         );
     }
@@ -116,7 +126,8 @@ fn too_little_room_is_said_before_anything_is_written() {
 #[test]
 fn a_disk_that_fills_up_meanwhile_is_said() {
     let directory = tempdir().unwrap();
-    let output = OutputDirectory::prepare(directory.path(), &["x"], |_| false, 1000, false).unwrap();
+    let output =
+        OutputDirectory::prepare(Request { needed: 1000, ..request(directory.path(), &["x"]) }).unwrap();
     let error = output.write_failed("x", ErrorKind::StorageFull.into());
     assert!(error.to_string().contains("has too little room: the output needs 1000 bytes"), "{error}");
     let error = output.write_failed("x", ErrorKind::PermissionDenied.into());
@@ -128,15 +139,14 @@ fn a_disk_that_fills_up_meanwhile_is_said() {
 
 #[test]
 fn names_that_leave_the_directory_are_errors() {
-    let none: fn(&str) -> bool = |_| false;
     let directory = tempdir().unwrap();
     for name in ["", "..", "../x", "/x", "a/../../x", "./x"] {
-        let error = OutputDirectory::prepare(directory.path(), &[name], none, 0, false).unwrap_err();
+        let error = OutputDirectory::prepare(request(directory.path(), &[name])).err().unwrap();
         assert!(matches!(&error, OutputError::FileName { .. }), "{name}: {error}");
     }
-    let error = OutputDirectory::prepare(directory.path(), &["x", "x"], none, 0, false).unwrap_err();
+    let error = OutputDirectory::prepare(request(directory.path(), &["x", "x"])).err().unwrap();
     assert_eq!(error.to_string(), "two files of the output are named `x`");
-    let mut output = OutputDirectory::prepare(directory.path(), &["x"], none, 0, false).unwrap();
+    let mut output = OutputDirectory::prepare(request(directory.path(), &["x"])).unwrap();
     assert!(output.add("y", 0).is_err());
     assert!(output.add("x", 0).is_ok());
     assert!(output.add("x", 0).is_err());

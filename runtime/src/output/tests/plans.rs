@@ -1,6 +1,7 @@
 //! Plans of safetensors files.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::DType;
 use crate::output::{OutputError, OutputPlan, TensorSpec, plan_safetensors};
@@ -108,11 +109,18 @@ fn a_limit_that_is_not_reached_gives_one_file() {
 #[test]
 fn weights_that_hide_the_output_are_recognised() {
     let superseded = plan(vec![], None).unwrap().superseded;
-    for name in ["model.safetensors", "model.safetensors.index.json", "model-00001-of-00002.safetensors"] {
-        assert!(superseded(name), "{name}");
+    for name in [
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "config.json",
+    ] {
+        assert!(superseded(Path::new("."), name), "{name}");
     }
-    for name in ["config.json", "model-a-of-b.safetensors", "model-.safetensors", "vocab.txt", "model"] {
-        assert!(!superseded(name), "{name}");
+    for name in
+        ["tokenizer_config.json", "model-a-of-b.safetensors", "model-.safetensors", "vocab.txt", "model"]
+    {
+        assert!(!superseded(Path::new("."), name), "{name}");
     }
 }
 

@@ -126,7 +126,7 @@ fn plans_may_leave_room_between_tensors() {
         tensors: vec![place(0, 4), place(2, 10), place(1, 12)],
         literals: literals.map(|(offset, bytes)| Literal { offset, bytes }).to_vec(),
     };
-    let plan = OutputPlan { files: vec![file], index: None, superseded: |_| false };
+    let plan = OutputPlan { files: vec![file], index: None, superseded: |_, _| false };
     let directory = tempdir().unwrap();
     run(directory.path(), &plan, &tensors, &[], &fast()).unwrap();
     let expected = [&b"head\x01\x01\x01gap\x01\x01"[..], &[1; 400_000], b"tail"].concat();
@@ -168,12 +168,15 @@ fn existing_outputs_are_replaced_only_when_allowed() {
         *names,
         [
             "model.safetensors",
+            "model.safetensors.index.json",
             "config.json",
-            "model-00001-of-00002.safetensors",
-            "model.safetensors.index.json"
+            "model-00001-of-00002.safetensors"
         ]
     );
-    assert!(error.to_string().contains("already holds `model.safetensors`, `config.json`"), "{error}");
+    assert!(
+        error.to_string().contains("already holds `model.safetensors`, `model.safetensors.index.json`"),
+        "{error}"
+    );
     assert_eq!(files(directory.path()), old);
 
     run(directory.path(), &plan, &tensors, &config, &Options { force: true, ..fast() }).unwrap();

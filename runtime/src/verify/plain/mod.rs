@@ -87,16 +87,13 @@ impl Check<'_, '_> {
         });
         let next = AtomicUsize::new(0);
         let all: Mutex<Vec<(usize, Found)>> = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..crate::threads(self.options.threads).min(looks.len()) {
-                scope.spawn(|| {
-                    while let at = next.fetch_add(1, Ordering::Relaxed)
-                        && let Some((rule, look)) = looks.get(at)
-                    {
-                        let found = rules[*rule].look(look, progress);
-                        all.lock().unwrap_or_else(PoisonError::into_inner).push((at, found));
-                    }
-                });
+        let threads = crate::threads::count(self.options.threads).min(looks.len());
+        crate::threads::in_threads(threads, || {
+            while let at = next.fetch_add(1, Ordering::Relaxed)
+                && let Some((rule, look)) = looks.get(at)
+            {
+                let found = rules[*rule].look(look, progress);
+                all.lock().unwrap_or_else(PoisonError::into_inner).push((at, found));
             }
         });
         let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
