@@ -31,7 +31,6 @@ mod staging;
 mod torch;
 mod write;
 
-pub use directory::OutputDirectory;
 pub(crate) use disk::free_bytes;
 pub(crate) use earlier::is_of_earlier_output;
 pub use error::OutputError;
