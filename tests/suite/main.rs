@@ -23,6 +23,7 @@ mod port_inputs;
 mod port_model;
 mod prose;
 mod random_layouts;
+mod random_mappings;
 mod ranks;
 mod resplit;
 mod run;

@@ -229,6 +229,40 @@ fn write(workplace: &Workplace, name: &str, tensors: &[(&str, Stored)]) {
 }
 
 #[test]
+fn a_difference_that_has_a_name_is_told_by_it() {
+    // 48 wide, four heads of 12; columns are of q, k and v, each of all heads.
+    let columns = |to: fn(usize) -> usize| {
+        with_fault(move |file, _| {
+            let tensor = file.get_mut("transformer.h.1.attn.c_attn.weight").expect("it is there");
+            let (shape, values) = (tensor.shape.clone(), tensor.values());
+            assert_eq!(shape, [48, 144]);
+            let moved: Vec<f32> = (0..48 * 144).map(|at| values[at / 144 * 144 + to(at % 144)]).collect();
+            *tensor = Stored::f32(&shape, &moved);
+        })
+    };
+    let (q_and_k, heads_and_dims, pairs): (fn(usize) -> usize, fn(usize) -> usize, fn(usize) -> usize) = (
+        |column| [column + 48, column.wrapping_sub(48), column][column / 48],
+        |column| column / 48 * 48 + column % 4 * 12 + column % 48 / 4,
+        |column| column / 12 * 12 + column % 2 * 6 + column % 12 / 2,
+    );
+    for (fault, words) in [
+        (columns(q_and_k), "q and k are swapped"),
+        (columns(heads_and_dims), "axes heads and head_dim are swapped: they lie as"),
+        (columns(pairs), "along head_dim, 1 holds 6, 2 holds 1, 3 holds 7, 4 holds 2, 5 holds 8, 6 holds 3, …"),
+    ] {
+        let told = fails(&fault, &[]);
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let layers = with_fault(|file, _| {
+        let [one, other] = ["transformer.h.0.mlp.c_fc.weight", "transformer.h.1.mlp.c_fc.weight"];
+        let (first, second) = (file[one].clone(), file[other].clone());
+        file.extend([(one.to_owned(), second), (other.to_owned(), first)]);
+    });
+    let told = fails(&layers, &["--format", "json"]);
+    assert!(told.contains("layer 0 holds layer 1") && told.contains("layer 1 holds layer 0"), "{told}");
+}
+
+#[test]
 fn copies_along_a_broadcast_axis_count_on_either_side() {
     let workplace = Workplace::new();
     let mapping = "mapping copies : a <=> b\n\nconfig {\n    groups = g_a <=> g_b\n    rep = r_a <=> r_b\n    \

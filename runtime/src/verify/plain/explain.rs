@@ -81,6 +81,11 @@ impl Difference<'_, '_, '_> {
         sure
     }
 
+    fn show_axis(&self, axis: AxisName) -> String {
+        let all: Vec<AxisName> = self.axes.iter().map(|(axis, _)| *axis).collect();
+        self.look.show_axis(axis, &all)
+    }
+
     /// Parts that hold what belongs in others.
     fn parts(&self) -> Option<String> {
         self.sums.iter().find_map(|(sum, labels)| {
@@ -105,7 +110,7 @@ impl Difference<'_, '_, '_> {
             let at = self.tried.first()?.along(*axis)?;
             let holds = |other: &u64| self.is(&self.tried, &|at| Some(with(at, *axis, *other)));
             let other = (0..LONGEST).filter(|other| *other != at).find(holds)?;
-            let name = self.look.show_axis(*axis);
+            let name = self.show_axis(*axis);
             let first = self.look.first_of(*axis);
             Some(format!("{name} {} holds {name} {}", first + at, first + other))
         })
@@ -123,7 +128,7 @@ impl Difference<'_, '_, '_> {
                     Some((number.to_string(), other.to_string()))
                 })
                 .collect();
-            Some(format!("along {}, {}", self.look.show_axis(*axis), show_moves(&moved?)?))
+            Some(format!("along {}, {}", self.show_axis(*axis), show_moves(&moved?)?))
         })
     }
 
@@ -172,7 +177,7 @@ impl Difference<'_, '_, '_> {
         let (lie, belong) = pairs
             .filter(|(lie, belong)| lie != belong)
             .find(|(lie, belong)| self.is(&self.tried, &|at| moved(at, lie, belong)))?;
-        let mut names: Vec<String> = self.axes.iter().map(|(axis, _)| self.look.show_axis(*axis)).collect();
+        let mut names: Vec<String> = self.axes.iter().map(|(axis, _)| self.show_axis(*axis)).collect();
         names.extend(sum.map(|(_, labels)| {
             let labels: Vec<&str> = labels.iter().map(|label| self.look.names.show_label(*label)).collect();
             format!("({})", labels.join(" | "))

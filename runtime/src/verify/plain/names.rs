@@ -77,15 +77,16 @@ impl Names {
         }
     }
 
-    /// How a reader calls an axis.
-    pub(super) fn show_axis(&self, mapping: &Mapping, name: AxisName) -> String {
+    /// How a reader calls an axis, which stands among `all`: with its role where that tells it from another.
+    pub(super) fn show_axis(&self, mapping: &Mapping, name: AxisName, all: &[AxisName]) -> String {
         let own = match self.axes.get(name.axis as usize) {
             Some(What::Axis(axis, _)) => mapping.axis(*axis).name.clone(),
             Some(What::Dimension(dim)) => format!("dimension {dim}"),
             None => String::new(),
         };
+        let several = all.iter().filter(|other| other.axis == name.axis).count() > 1;
         match name.role.checked_sub(1).and_then(|at| self.roles.get(at as usize)) {
-            Some(role) if *role != own => format!("{role}:{own}"),
+            Some(role) if several => format!("{role}:{own}"),
             _ => own,
         }
     }

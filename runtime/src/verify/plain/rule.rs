@@ -350,8 +350,8 @@ impl<'l, 'a> RuleLook<'l, 'a> {
         self.sides[which].binding.checkpoint.tensors()
     }
 
-    pub(super) fn show_axis(&self, axis: AxisName) -> String {
-        self.names.show_axis(self.sides[0].binding.mapping, axis)
+    pub(super) fn show_axis(&self, axis: AxisName, all: &[AxisName]) -> String {
+        self.names.show_axis(self.sides[0].binding.mapping, axis, all)
     }
 
     /// The first coordinate of an axis as names count it.
@@ -399,8 +399,9 @@ impl<'l, 'a> RuleLook<'l, 'a> {
 
     /// `at layer 3, q, heads 1`.
     fn show(&self, coordinate: &Coordinate) -> String {
+        let all: Vec<AxisName> = coordinate.axes.iter().map(|(axis, _)| *axis).collect();
         let axes = coordinate.axes.iter().map(|(name, at)| {
-            format!("{} {}", self.show_axis(*name), self.first_of(*name).saturating_add(*at))
+            format!("{} {}", self.show_axis(*name, &all), self.first_of(*name).saturating_add(*at))
         });
         let labels = coordinate.labels.iter().map(|(_, label)| self.names.show_label(*label).to_owned());
         let words: Vec<String> = axes.chain(labels).collect();
