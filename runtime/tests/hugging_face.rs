@@ -87,9 +87,10 @@ fn one_shard_alone_is_told_to_be_one_of_several() {
 #[test]
 fn headers_of_far_too_many_values_are_not_read() {
     let folder = Folder::new();
-    let header =
-        format!(r#"{{"w":{{"dtype":"F16","shape":[{}2],"data_offsets":[0,4]}}}}"#, "1,".repeat(5_000_000));
-    let file = folder.write("model.safetensors", safetensors(&header, b"abcd"));
+    let dimensions = "1,".repeat(5_000_000);
+    let header = format!(r#"{{"w":{{"dtype":"F16","shape":[{dimensions}2],"data_offsets":[0,4]}}}}"#);
+    let length = (header.len() as u64).to_le_bytes();
+    let file = folder.write("model.safetensors", [&length[..], header.as_bytes(), b"abcd"].concat());
     let refusal = Checkpoint::open(&file).expect_err("too many dimensions").to_string();
     assert!(refusal.contains("it holds more than 4194304 values"), "{refusal}");
 }
