@@ -178,6 +178,10 @@ codes! {
     ReplicasDiffer = "0621", "replicas differ";
     /// An axis that ranks cannot share evenly.
     UnevenRanks = "0622", "ranks cannot share evenly";
+    /// A key of the config that changes what the model computes, and that the mapping does not express.
+    OtherMaths = "0635", "other maths than the mapping's";
+    /// A checkpoint whose config says that it is another model.
+    OtherFamily = "0636", "another family of models";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

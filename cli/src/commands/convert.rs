@@ -13,7 +13,7 @@ use crate::{Failure, Streams};
 
 pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let loaded = load(&args.conversion, streams)?;
-    let Loaded { mapping, checkpoint, from, bind, plan } = &loaded;
+    let Loaded { mapping, checkpoint, from, bind, plan, notes } = &loaded;
     let binding = Binding::new(mapping, checkpoint, *from, bind).map_err(|d| failed(&d, streams))?;
     let plan = Plan::new(&binding, plan).map_err(|d| failed(&d, streams))?;
     let target = &mapping.side(from.other()).name;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
             checkpoint.format(),
             mapping.name
         )?;
-        for note in plan.notes() {
+        for note in notes.iter().chain(plan.notes()) {
             writeln!(streams.err, "note: {note}")?;
         }
     }
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
         }
         Err(error) => return Err(Failure::new(error)),
     }
-    report(args, &plan, &directory, streams)
+    report(args, &loaded.notes, &plan, &directory, streams)
 }
 
 /// A file where the directory, or one above it, must be.
@@ -81,6 +81,7 @@ fn default_output(input: &Path, target: &str) -> PathBuf {
 
 fn report(
     args: &Convert,
+    notes: &[String],
     plan: &Plan<'_>,
     directory: &Path,
     streams: &mut Streams<'_>,
@@ -103,8 +104,8 @@ fn report(
             .iter()
             .map(|(name, bytes, tensors)| json!({ "name": name, "bytes": bytes, "tensors": tensors }))
             .collect();
-        let result =
-            json!({ "output": directory.display().to_string(), "files": files, "notes": plan.notes() });
+        let notes: Vec<&String> = notes.iter().chain(plan.notes()).collect();
+        let result = json!({ "output": directory.display().to_string(), "files": files, "notes": notes });
         writeln!(streams.out, "{result:#}")?;
         return Ok(());
     }

@@ -38,7 +38,7 @@ fn check_fields(mapping: &Mapping, diagnostics: &mut Diagnostics) {
         let id = FieldId::from_index(i);
         let given = field.places.iter().any(|p| !p.is_empty())
             || field.computed.is_some()
-            || field.default.is_some()
+            || field.defaults.iter().any(Option::is_some)
             || mapping
                 .axes
                 .iter()
