@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod choose;
 mod commands;
 mod load;
 #[cfg(feature = "candle")]

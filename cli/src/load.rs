@@ -8,13 +8,13 @@ use transship::grammar::{
     render,
 };
 use transship::{
-    BaseConfig, BindOptions, Binding, Checkpoint, OpenOptions, PlanOptions, detect_side, read_text_file,
-    side_marks,
+    BaseConfig, BindOptions, Checkpoint, OpenOptions, PlanOptions, detect_side, read_text_file, side_marks,
 };
 use transship_mappings::{SHIPPED, library, shipped};
 
 use crate::args::{Choice, Conversion};
-use crate::{Failure, Streams, prefix};
+use crate::choose::{Fitting, Purpose, choose_mapping};
+use crate::{Failure, Streams};
 
 /// The text of the mapping that `--mapping` names, with all that it imports: of the shipped one of that name, or of
 /// the file at a path. What is no path is never a file, so that nothing in the working directory stands in for a
@@ -144,6 +144,16 @@ pub(crate) struct Loaded {
     pub(crate) from: SideId,
     pub(crate) bind: BindOptions,
     pub(crate) plan: PlanOptions,
+    /// What the user should know of the choice of the mapping.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A mapping, and the side of it that a checkpoint is of.
+pub(crate) struct Chosen {
+    pub(crate) mapping: Mapping,
+    pub(crate) side: SideId,
+    /// What the user should know of the choice.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The settings of a conversion, and the ranks of its target.
@@ -168,13 +178,13 @@ pub(crate) fn load(conversion: &Conversion, streams: &mut Streams<'_>) -> Result
     let bind = BindOptions { base: base_config(conversion.config.as_deref())?, ..split(conversion) };
     let (named, from) = (conversion.mapping.as_deref(), conversion.from.as_deref());
     let purpose = Purpose::Convert { to: conversion.to.as_deref() };
-    let (mapping, from) = choose(&checkpoint, named, from, purpose, &bind, streams)?;
+    let Chosen { mapping, side: from, notes } = choose(&checkpoint, named, from, purpose, &bind, streams)?;
     let mapping = match &conversion.to {
         Some(name) if side_named(&mapping, name)? == from => reflected(&mapping, from)?,
         _ => mapping,
     };
     let plan = PlanOptions { dtype: conversion.dtype, max_shard_size: Some(conversion.max_shard_size) };
-    Ok(Loaded { mapping, checkpoint, from, bind, plan })
+    Ok(Loaded { mapping, checkpoint, from, bind, plan, notes })
 }
 
 /// The mapping that is named, or the one that the checkpoint fits, and the side that it is of, which may be named.
@@ -185,17 +195,20 @@ pub(crate) fn choose(
     purpose: Purpose<'_>,
     bind: &BindOptions,
     streams: &mut Streams<'_>,
-) -> Result<(Mapping, SideId), Failure> {
-    let (mapping, detected) = match mapping {
+) -> Result<Chosen, Failure> {
+    let (mapping, detected, notes) = match mapping {
         Some(name) => {
             let mapping = load_mapping(name, streams)?;
             let side = detect_side(&mapping, checkpoint);
-            (mapping, side)
+            (mapping, side, Vec::new())
         }
-        None => choose_mapping(checkpoint, purpose, bind, streams)?,
+        None => {
+            let Fitting { mapping, side, notes } = choose_mapping(checkpoint, purpose, bind, streams)?;
+            (mapping, Some(side), notes)
+        }
     };
     let side = side_of(&mapping, checkpoint, from, detected, streams)?;
-    Ok((mapping, side))
+    Ok(Chosen { mapping, side, notes })
 }
 
 /// The side that the user names, where the checkpoint can be of it, or the one that was found.
@@ -230,111 +243,6 @@ fn reflected(mapping: &Mapping, side: SideId) -> Result<Mapping, Failure> {
     })
 }
 
-/// What a mapping is chosen for.
-#[derive(Clone, Copy)]
-pub(crate) enum Purpose<'n> {
-    /// To convert, to the side of this name if given.
-    Convert {
-        /// The name of a side.
-        to: Option<&'n str>,
-    },
-    /// To read what the checkpoint's own side says.
-    Read,
-}
-
-/// Whether mappings call a side by the same name: what they say of it alone is then the same, and any of them will do.
-pub(crate) fn same_side(sides: &[(&Mapping, SideId)]) -> bool {
-    let mut names = sides.iter().map(|(mapping, side)| &mapping.side(*side).name);
-    let first = names.next();
-    names.all(|name| Some(name) == first)
-}
-
-/// The shipped mapping that the checkpoint fits.
-pub(crate) fn choose_mapping(
-    checkpoint: &Checkpoint,
-    purpose: Purpose<'_>,
-    bind: &BindOptions,
-    streams: &mut Streams<'_>,
-) -> Result<(Mapping, Option<SideId>), Failure> {
-    let mut fitting = Vec::new();
-    let mut likely = Vec::new();
-    for shipped in SHIPPED {
-        let mapping = load_mapping(shipped.name, streams)?;
-        match detect_side(&mapping, checkpoint) {
-            Some(side) => fitting.push((mapping, Some(side))),
-            None => likely.extend(incomplete(&mapping, checkpoint)),
-        }
-    }
-    if let Purpose::Convert { to: Some(to) } = purpose
-        && fitting.len() > 1
-    {
-        fitting.retain(|(mapping, _)| mapping.sides.iter().any(|side| side.name == to));
-    }
-    if fitting.len() > 1 {
-        // Marks can be those of two models; what is beside them then tells which it is.
-        let binds = |(mapping, side): &(Mapping, Option<SideId>)| {
-            side.is_some_and(|side| Binding::new(mapping, checkpoint, side, bind).is_ok())
-        };
-        prefer(&mut fitting, binds);
-    }
-    let sides: Vec<(&Mapping, SideId)> = fitting.iter().filter_map(|(m, side)| Some((m, (*side)?))).collect();
-    if matches!(purpose, Purpose::Read) && same_side(&sides) {
-        fitting.truncate(1);
-    }
-    let names: Vec<String> = fitting.iter().map(|(m, _)| m.name.clone()).collect();
-    match fitting.len() {
-        1 => Ok(fitting.remove(0)),
-        0 if !checkpoint.other_ranks().is_empty() => Err(Failure::new(format_args!(
-            "{} holds one rank of {}; give the directory that holds all of them",
-            checkpoint.file(),
-            checkpoint.other_ranks().len() + 1
-        ))),
-        0 if !likely.is_empty() => Err(Failure::rendered(likely.concat())),
-        0 => {
-            let shipped: Vec<&str> = SHIPPED.iter().map(|m| m.name).collect();
-            let holds = first_names(checkpoint);
-            let hint = prefix::hint(checkpoint).map(|hint| format!("{hint}; ")).unwrap_or_default();
-            Err(Failure::new(format_args!(
-                "no shipped mapping fits {}, which holds {holds}; {hint}shipped are {}; give a mapping of your own with --mapping FILE",
-                checkpoint.file(),
-                shipped.join(", ")
-            )))
-        }
-        _ => Err(Failure::new(format_args!(
-            "several mappings fit {}: {}; choose one with --mapping NAME, or by the side to convert to with --to SIDE",
-            checkpoint.file(),
-            names.join(", ")
-        ))),
-    }
-}
-
-/// Leaves those alone that `fits` holds for, where there are any.
-pub(crate) fn prefer<T>(all: &mut Vec<T>, fits: impl Fn(&T) -> bool) {
-    let mut fit = all.iter().map(fits).collect::<Vec<bool>>().into_iter();
-    if fit.clone().any(|fits| fits) {
-        all.retain(|_| fit.next().unwrap_or(true));
-    }
-}
-
-/// The message about a checkpoint that has some marks of a side, but not all.
-pub(crate) fn incomplete(mapping: &Mapping, checkpoint: &Checkpoint) -> Option<String> {
-    SideId::BOTH.into_iter().find_map(|side| {
-        let (has, lacks) = side_marks(mapping, side, checkpoint);
-        if has.is_empty() || lacks.is_empty() {
-            return None;
-        }
-        let name = &mapping.side(side).name;
-        Some(format!(
-            "error: {} has {}, as checkpoints of `{name}` in the mapping `{}` have, but no {}; it is incomplete, or of another model: \
-             fetch it again, or give a mapping of your own with --mapping FILE\n",
-            checkpoint.file(),
-            has.join(" and "),
-            mapping.name,
-            lacks.join(" and no "),
-        ))
-    })
-}
-
 /// The side that the user names is not what the checkpoint is of.
 fn wrong_side(
     mapping: &Mapping,
@@ -365,7 +273,7 @@ fn side_named(mapping: &Mapping, name: &str) -> Result<SideId, Failure> {
 }
 
 /// The first few names of tensors.
-fn first_names(checkpoint: &Checkpoint) -> String {
+pub(crate) fn first_names(checkpoint: &Checkpoint) -> String {
     const SHOWN: usize = 4;
     let tensors = checkpoint.tensors();
     let first: Vec<String> = tensors.iter().take(SHOWN).map(|t| format!("`{}`", t.name)).collect();

@@ -1,13 +1,12 @@
 //! Two checkpoints of one model, with the mapping and the sides they are of.
 
 use transship::grammar::{Mapping, SideId};
-use transship::{BindOptions, Checkpoint, Tolerance, Verify, VerifyOptions, detect_side};
+use transship::{BindOptions, Checkpoint, Tolerance, Verify, VerifyOptions, detect_side, other_family};
 use transship_mappings::SHIPPED;
 
 use crate::args::{Choice, Verify as Args};
-use crate::load::{
-    Purpose, base_config, choose_mapping, incomplete, load_mapping, open, prefer, same_side, side_of,
-};
+use crate::choose::{Purpose, choose_mapping, incomplete, prefer, same_side};
+use crate::load::{base_config, load_mapping, open, side_of};
 use crate::{Failure, Streams};
 
 /// What is compared.
@@ -60,6 +59,8 @@ fn choose(
         let is_named = |name: &str| mapping.sides.iter().any(|side| side.name == name);
         if let [Some(one), Some(other)] = checkpoints.each_ref().map(|c| detect_side(&mapping, c))
             && named.iter().flatten().all(|name| is_named(name))
+            && other_family(&mapping, one, &checkpoints[0]).is_none()
+            && other_family(&mapping, other, &checkpoints[1]).is_none()
         {
             fitting.push((mapping, [one, other]));
         }
@@ -81,7 +82,7 @@ fn choose(
     }
     match fitting.len() {
         0 => choose_mapping(&checkpoints[0], Purpose::Convert { to: named[1] }, &options.bind, streams)
-            .map(|(mapping, _)| mapping),
+            .map(|fitting| fitting.mapping),
         1 => Ok(fitting.remove(0).0),
         _ => {
             let names: Vec<&str> = fitting.iter().map(|(mapping, _)| mapping.name.as_str()).collect();

@@ -273,7 +273,17 @@ pub(crate) enum SideEntryKind {
     Format(Ident),
     Detect(Vec<Name>),
     Nested(Vec<Name>),
+    Family { place: Ident, names: Vec<Ident> },
+    Plain { document: Option<Ident>, keys: Vec<PlainKey> },
+    Ignored { document: Option<Ident>, keys: Vec<Ident> },
     Drop(Drop),
+}
+
+/// `window_size = null | [-1, -1]`.
+#[derive(Clone, Debug)]
+pub(crate) struct PlainKey {
+    pub(crate) key: Ident,
+    pub(crate) values: Vec<Expr>,
 }
 
 #[derive(Clone, Debug)]
@@ -291,7 +301,7 @@ pub(crate) struct ConfigLine {
 #[derive(Clone, Debug)]
 pub(crate) enum ConfigLineKind {
     Require { side: Option<Ident>, condition: Expr, message: Ident },
-    Note { message: Ident, condition: Option<Expr> },
+    Note { side: Option<Ident>, message: Ident, condition: Option<Expr> },
     Index { name: Ident, from: Expr, to: Expr },
     ToLeft { place: Ident, value: Expr },
     ToRight { value: Expr, place: Ident },
@@ -304,7 +314,16 @@ pub(crate) struct Field {
     pub(crate) ty: Option<Ident>,
     pub(crate) source: Option<FieldSource>,
     pub(crate) target: Option<(Arrow, Span, Vec<Ident>)>,
-    pub(crate) default: Option<Expr>,
+    /// Each for the side that it names, or for both.
+    pub(crate) defaults: Vec<Default>,
+}
+
+/// `else 16`, `else left: 16`.
+#[derive(Clone, Debug)]
+pub(crate) struct Default {
+    pub(crate) side: Option<Ident>,
+    pub(crate) value: Expr,
+    pub(crate) span: Span,
 }
 
 #[derive(Clone, Debug)]

@@ -217,6 +217,10 @@ codes! {
     VerdictsDisagree = "0651", "two ways to compare disagree";
     /// Elements that a comparison leaves out.
     ElementsUnreached = "0652", "elements not compared";
+    /// A key of the config that changes what the model computes, and that the mapping does not express.
+    OtherMaths = "0635", "other maths than the mapping's";
+    /// A checkpoint whose config says that it is another model.
+    OtherFamily = "0636", "another family of models";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

@@ -39,8 +39,8 @@ pub use layout::{
 };
 pub use mapping::{
     Affine, Axis, AxisId, Choice, ChoiceId, Config, Direction, Document, Drop, Emit, EmitValue, Entry,
-    Equation, Field, FieldId, Fill, Format, Guard, Mapping, Note, Rank, RankEnd, RankId, Replicas, Require,
-    Rule, Side, SideId, Stored, Tie, Type, Write,
+    Equation, Family, Field, FieldId, Fill, Format, Guard, Ignored, Mapping, Note, Plain, Rank, RankEnd,
+    RankId, Replicas, Require, Rule, Side, SideId, Stored, Tie, Type, Write, place_in,
 };
 pub use render::{Style, render, render_one};
 pub use size::{Size, Symbol};

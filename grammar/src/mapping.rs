@@ -132,6 +132,73 @@ pub struct Side {
     /// Names that are dictionaries of their own in a torch file, below the first root. Other names are keys with
     /// dots in them.
     pub nested: Vec<Template>,
+    /// Which models are of this side, where its documents say which they are of.
+    pub family: Option<Family>,
+    /// Keys of its documents that change what a model computes, with the values of a model as the mapping has it.
+    pub plain: Vec<Plain>,
+    /// Keys of its documents that change nothing in what a model computes.
+    pub ignored: Vec<Ignored>,
+}
+
+/// The models that a side is of, by the name that its documents give them.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// The place of that name.
+    pub place: String,
+    /// The names of these models.
+    pub names: Vec<String>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A key that changes what a model computes.
+#[derive(Clone, Debug)]
+pub struct Plain {
+    /// The document, or the part of one, that is listed: empty for the main file.
+    pub document: String,
+    /// The key in it, dots between the keys of dictionaries in one another.
+    pub key: String,
+    /// Values with which the model is as the mapping has it; where none is given, those that count as false.
+    pub values: Vec<Expr>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A key, or all that begin alike, that changes nothing in what a model computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// The document, or the part of one, that is listed: empty for the main file.
+    pub document: String,
+    /// The key, or what keys begin with.
+    pub key: String,
+    /// Whether it is the beginning of keys.
+    pub begins: bool,
+}
+
+impl Plain {
+    /// The place in the side's documents.
+    #[must_use]
+    pub fn place(&self) -> String {
+        place_in(&self.document, &self.key)
+    }
+}
+
+impl Ignored {
+    /// Whether it takes a key of a document.
+    #[must_use]
+    pub fn takes(&self, document: &str, key: &str) -> bool {
+        self.document == document
+            && match self.begins {
+                true => key.starts_with(&self.key),
+                false => key == self.key,
+            }
+    }
+}
+
+/// A key of a document as the place that holds it.
+#[must_use]
+pub fn place_in(document: &str, key: &str) -> String {
+    if document.is_empty() { key.to_owned() } else { format!("{document}.{key}") }
 }
 
 impl Side {
@@ -355,17 +422,46 @@ impl Mapping {
         all.map(|(at, _)| RankId::from_index(at))
     }
 
+    /// Places of a side's documents that the mapping makes something of: it reads a value there, or states what it must be.
+    #[must_use]
+    pub fn places_read(&self, side: SideId) -> Vec<String> {
+        let config = &self.config;
+        let computed =
+            config.fields.iter().filter(|_| side == SideId::Left).flat_map(|field| &field.computed);
+        let written = config.writes.iter().filter(|write| write.side != side).map(|write| &write.value);
+        let required = config.requires.iter().filter(|r| r.side == side).map(|require| &require.condition);
+        let mut places: Vec<String> = Vec::new();
+        for expr in computed.chain(written).chain(required) {
+            expr.visit(&mut |e| {
+                if let ExprKind::Place(place) | ExprKind::Present(place) = &e.kind {
+                    places.push(place.clone());
+                }
+            });
+        }
+        places.extend(config.fields.iter().flat_map(|field| field.places[side.index()].clone()));
+        places
+            .extend(self.ranks.iter().filter(|rank| rank.side == side).flat_map(|rank| rank.places.clone()));
+        places
+    }
+
+    /// Places of a side's documents that the mapping writes.
+    pub fn places_written(&self, side: SideId) -> impl Iterator<Item = &str> {
+        let writes = self.config.writes.iter().filter(move |write| write.side == side);
+        writes.map(|write| write.place.as_str())
+    }
+
     /// Places that the mapping's expressions look at, in whichever side's documents; each once, in order.
     #[must_use]
     pub fn places_in_expressions(&self) -> Vec<String> {
         let config = &self.config;
-        let fields = config.fields.iter().flat_map(|f| f.computed.iter().chain(&f.default));
+        let fields = config.fields.iter().flat_map(|f| f.computed.iter().chain(f.defaults.iter().flatten()));
         let conditions = config.notes.iter().flat_map(|note| &note.condition);
         let all = fields
             .chain(self.ranks.iter().flat_map(|rank| &rank.default))
             .chain(self.choices.iter().map(|choice| &choice.on))
             .chain(config.writes.iter().map(|write| &write.value))
             .chain(config.requires.iter().map(|require| &require.condition))
+            .chain(self.sides.iter().flat_map(|side| &side.plain).flat_map(|plain| &plain.values))
             .chain(conditions);
         let mut places = Vec::new();
         for expr in all {

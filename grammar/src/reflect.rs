@@ -56,7 +56,8 @@ impl Mapping {
             field.places[other.index()] = field.places[side.index()].clone();
             field.written[other.index()] = field.written[side.index()];
             // What is read is computed from the split that is read; a default fills in what the target needs.
-            field.default.iter_mut().for_each(|default| default.each_rank(&to_other));
+            let defaults = field.defaults.iter_mut().flatten();
+            defaults.for_each(|default| default.each_rank(&to_other));
         }
         // What asks the other side's documents has nothing to ask here, and what it would write is there already.
         mapping.config.writes.retain(|write| write.side == side && write.value.first_place().is_none());

@@ -24,7 +24,8 @@ impl Shipped {
     }
 }
 
-/// Every shipped mapping, by name.
+/// Every shipped mapping, by name. A checkpoint that fits several is converted by the first, so that Megatron-Core comes
+/// before Megatron-LM's legacy classes.
 pub const SHIPPED: &[Shipped] = &[
     Shipped { name: "mcore_gpt2", text: include_str!("../mcore_gpt2.mapping") },
     Shipped { name: "mcore_llama", text: include_str!("../mcore_llama.mapping") },
@@ -43,8 +44,10 @@ pub fn shipped(name: &str) -> Option<Shipped> {
 /// What shipped mappings share, and others can import by name; by name.
 pub const LIBRARIES: &[Shipped] = &[
     Shipped { name: "gpt2", text: include_str!("../library/gpt2.mapping") },
+    Shipped { name: "hf_config", text: include_str!("../library/hf_config.mapping") },
     Shipped { name: "llama", text: include_str!("../library/llama.mapping") },
     Shipped { name: "mcore", text: include_str!("../library/mcore.mapping") },
+    Shipped { name: "megatron_args", text: include_str!("../library/megatron_args.mapping") },
     Shipped { name: "megatron_stages", text: include_str!("../library/megatron_stages.mapping") },
     Shipped { name: "megatron_tools", text: include_str!("../library/megatron_tools.mapping") },
     Shipped { name: "megatron_vocab", text: include_str!("../library/megatron_vocab.mapping") },

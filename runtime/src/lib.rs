@@ -31,7 +31,9 @@ mod verify;
 
 pub use archive::{ArchiveError, Packing};
 pub use array::{Array, ArrayError};
-pub use bind::{BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, side_marks};
+pub use bind::{
+    BaseConfig, BaseConfigError, BindOptions, Binding, Origin, Setting, detect_side, other_family, side_marks,
+};
 pub use checkpoint::{
     Checkpoint, DistributedError, Format, FormatKind, Iteration, IterationError, OpenCause, OpenError,
     OpenOptions, RankFile, ShardsError, ZarrError,

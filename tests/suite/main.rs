@@ -3,12 +3,14 @@
 mod accounting;
 mod bad_input;
 mod check;
+mod choice;
 mod cli;
 mod command;
 mod convert;
 mod distributed;
 mod downstream;
 mod drifted;
+mod every_key;
 mod expand;
 mod imports;
 mod inputs;

@@ -16,7 +16,7 @@ use crate::{FAILED, Failure, Streams};
 
 pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let loaded = load(&args.conversion, streams)?;
-    let Loaded { mapping, checkpoint, from, bind, plan } = &loaded;
+    let Loaded { mapping, checkpoint, from, bind, plan, notes } = &loaded;
     let binding = Binding::new(mapping, checkpoint, *from, bind).map_err(|d| failed(&d, streams))?;
     let plan = Plan::new(&binding, plan).map_err(|d| failed(&d, streams))?;
     let target = &mapping.side(from.other()).name;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
             checkpoint.format(),
             mapping.name
         )?;
-        for note in plan.notes().iter().chain(&left) {
+        for note in notes.iter().chain(plan.notes()).chain(&left) {
             writeln!(streams.err, "note: {}", escaped(note))?;
         }
     }
@@ -74,7 +74,8 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
         }
         Err(error) => return Err(Failure::new(error)),
     }
-    let reported = report(args, &plan, &directory, (tokenizer.as_ref(), &left), streams)
+    let told = [loaded.notes.as_slice(), &left].concat();
+    let reported = report(args, &told, &plan, &directory, tokenizer.as_ref(), streams)
         .and_then(|()| streams.out.flush());
     if let Err(error) = reported {
         let shown = directory.display();
@@ -105,9 +106,10 @@ fn default_output(input: &Path, target: &str) -> PathBuf {
 
 fn report(
     args: &Convert,
+    notes: &[String],
     plan: &Plan<'_>,
     directory: &Path,
-    (tokenizer, left): (Option<&TokenizerFiles>, &[String]),
+    tokenizer: Option<&TokenizerFiles>,
     streams: &mut Streams<'_>,
 ) -> std::io::Result<()> {
     let files: Vec<(String, u64, usize)> = plan
@@ -128,7 +130,7 @@ fn report(
             .iter()
             .map(|(name, bytes, tensors)| json!({ "name": name, "bytes": bytes, "tensors": tensors }))
             .collect();
-        let notes: Vec<&String> = plan.notes().iter().chain(left).collect();
+        let notes: Vec<&String> = notes.iter().chain(plan.notes()).collect();
         let result = json!({ "output": directory.display().to_string(), "files": files, "notes": notes });
         writeln!(streams.out, "{result:#}")?;
         return Ok(());

@@ -13,12 +13,12 @@ use crate::{Failure, Streams};
 
 pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let loaded = load(&args.conversion, streams)?;
-    let Loaded { mapping, checkpoint, from, bind, plan } = &loaded;
+    let Loaded { mapping, checkpoint, from, bind, plan, notes } = &loaded;
     let binding = Binding::new(mapping, checkpoint, *from, bind).map_err(|d| failed(&d, streams))?;
     let plan = Plan::new(&binding, plan).map_err(|d| failed(&d, streams))?;
     match args.format {
-        Format::Json => writeln!(streams.out, "{:#}", as_json(&binding, &plan))?,
-        Format::Text => write_text(&binding, &plan, streams)?,
+        Format::Json => writeln!(streams.out, "{:#}", as_json(&binding, &plan, notes))?,
+        Format::Text => write_text(&binding, &plan, notes, streams)?,
     }
     Ok(())
 }
@@ -27,7 +27,12 @@ fn bytes(tensor: &TargetTensor<'_>) -> u64 {
     TensorSpec::of(tensor).bytes().unwrap_or(0)
 }
 
-fn write_text(binding: &Binding<'_>, plan: &Plan<'_>, streams: &mut Streams<'_>) -> Result<(), Failure> {
+fn write_text(
+    binding: &Binding<'_>,
+    plan: &Plan<'_>,
+    notes: &[String],
+    streams: &mut Streams<'_>,
+) -> Result<(), Failure> {
     let out = &mut *streams.out;
     writeln!(out, "config")?;
     for (name, value, origin) in binding.values() {
@@ -55,13 +60,14 @@ fn write_text(binding: &Binding<'_>, plan: &Plan<'_>, streams: &mut Streams<'_>)
     for file in plan.output().index.iter().chain(plan.documents()) {
         writeln!(out, "  {}  {}", file.name, show_size(file.bytes.len() as u64))?;
     }
-    for note in plan.notes() {
+    for note in notes.iter().chain(plan.notes()) {
         writeln!(out, "note: {}", escaped(note))?;
     }
     Ok(())
 }
 
-fn as_json(binding: &Binding<'_>, plan: &Plan<'_>) -> Value {
+fn as_json(binding: &Binding<'_>, plan: &Plan<'_>, notes: &[String]) -> Value {
+    let notes: Vec<&String> = notes.iter().chain(plan.notes()).collect();
     let config: Vec<Value> = binding
         .values()
         .map(|(name, value, origin)| json!({ "name": name, "value": value.to_string(), "origin": origin.to_string() }))
@@ -96,5 +102,5 @@ fn as_json(binding: &Binding<'_>, plan: &Plan<'_>) -> Value {
                 .map(|f| json!({ "name": f.name, "bytes": f.bytes.len(), "tensors": [] })),
         )
         .collect();
-    json!({ "config": config, "tensors": tensors, "files": files, "notes": plan.notes() })
+    json!({ "config": config, "tensors": tensors, "files": files, "notes": notes })
 }

@@ -11,7 +11,8 @@ use transship::nn::{CausalLm, LanguageModel, Place, Sampling, Tensor, Until, gen
 use transship::{BindOptions, Binding, read_text_file};
 
 use crate::args::{Format, Run as Args};
-use crate::load::{Purpose, base_config, choose, failed, open};
+use crate::choose::Purpose;
+use crate::load::{Chosen, base_config, choose, failed, open};
 use crate::model::{self, Computing};
 use crate::tokenizer::{self, decode, encode, step};
 use crate::{Failure, Streams};
@@ -21,7 +22,8 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
     let checkpoint = open(&args.input, &args.choice)?;
     let base = base_config(args.config.as_deref())?;
     let bind = BindOptions { settings: args.set.clone(), base, ..BindOptions::default() };
-    let (mapping, side) = choose(&checkpoint, args.mapping.as_deref(), None, Purpose::Read, &bind, streams)?;
+    let Chosen { mapping, side, .. } =
+        choose(&checkpoint, args.mapping.as_deref(), None, Purpose::Read, &bind, streams)?;
     let computing = Computing::new(place, args.dtype, &checkpoint)?;
     // What is wrong with the output or the prompt shows before the model is loaded.
     if let Some(file) = &args.logits {

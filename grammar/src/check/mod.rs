@@ -51,12 +51,15 @@ pub(crate) fn check_fields(mapping: &Mapping, diagnostics: &mut Diagnostics) {
     for (i, field) in mapping.config.fields.iter().enumerate() {
         let given = field.places.iter().any(|p| !p.is_empty())
             || field.computed.is_some()
-            || field.default.is_some()
+            || field.defaults.iter().any(Option::is_some)
             || sized.contains(&FieldId::from_index(i));
-        let typed = matches!(
-            field.default.as_ref().map(|default| &default.kind),
-            Some(ExprKind::Literal(Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_)))
-        );
+        let literal = |default: &Expr| {
+            matches!(
+                default.kind,
+                ExprKind::Literal(Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_))
+            )
+        };
+        let typed = field.defaults.iter().flatten().any(literal);
         if field.ty == Type::Any && given && !typed && !sized.contains(&FieldId::from_index(i)) {
             diagnostics.push(
                 Diagnostic::warning(

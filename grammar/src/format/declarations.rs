@@ -6,8 +6,8 @@ use super::doc::{Doc, INDENT, WIDTH};
 use super::name::{clause, formals};
 use super::{Printer, quoted, words};
 use crate::ast::{
-    ConfigDecl, ConfigLine, ConfigLineKind, Expr, Field, FieldSource, Ident, Import, LayoutDef, LayoutExpr,
-    ModuleDecl, ModuleParam, Name, SideDecl, SideEntry, SideEntryKind,
+    ConfigDecl, ConfigLine, ConfigLineKind, Default, Expr, Field, FieldSource, Ident, Import, LayoutDef,
+    LayoutExpr, ModuleDecl, ModuleParam, Name, PlainKey, SideDecl, SideEntry, SideEntryKind,
 };
 
 impl Printed {
@@ -35,6 +35,16 @@ impl Printer<'_> {
             SideEntryKind::Rank { name, places, default } => {
                 ("rank", self.rank(name, places, default.as_ref()))
             }
+            SideEntryKind::Family { place, names } => {
+                let names: Vec<String> = names.iter().map(|name| quoted(&name.text)).collect();
+                ("family", Doc::text(format!("{} = {}", place.text, names.join(" | "))))
+            }
+            SideEntryKind::Plain { document, keys } => {
+                ("plain", filled(document.as_ref(), keys.iter().map(|key| self.plain_key(key))))
+            }
+            SideEntryKind::Ignored { document, keys } => {
+                ("ignored", filled(document.as_ref(), keys.iter().map(|key| key.text.clone())))
+            }
             SideEntryKind::DType(word) => ("dtype", Doc::text(&word.text)),
             SideEntryKind::Format(word) => ("format", Doc::text(&word.text)),
             SideEntryKind::Drop(drop) => ("drop", self.dropped(drop)),
@@ -42,6 +52,14 @@ impl Printer<'_> {
         // One column in every side, whichever entries it has.
         let keyword = Doc::text(format!("{keyword:0$} ", "parameters".len()));
         Printed::doc(Doc::Cat(vec![keyword, value]))
+    }
+
+    fn plain_key(self, key: &PlainKey) -> String {
+        let values: Vec<String> = key.values.iter().map(|value| self.inline(value)).collect();
+        match values.is_empty() {
+            true => key.key.text.clone(),
+            false => format!("{} = {}", key.key.text, values.join(" | ")),
+        }
     }
 
     fn name_list(self, names: &[Name]) -> Doc {
@@ -76,8 +94,9 @@ impl Printer<'_> {
                 let head = Doc::Cat(vec![Doc::text(head), self.expr(condition)]);
                 two_parts(Kind::Other, &head, &Doc::text(format!("else {}", quoted(&message.text))))
             }
-            ConfigLineKind::Note { message, condition } => {
-                let head = Doc::text(format!("note {}", quoted(&message.text)));
+            ConfigLineKind::Note { side, message, condition } => {
+                let on_side = super::rules::on_side(side.as_ref());
+                let head = Doc::text(format!("note {on_side}{}", quoted(&message.text)));
                 let condition = condition.as_ref().map(|c| Doc::Cat(vec![Doc::text("if "), self.expr(c)]));
                 two_parts(Kind::Other, &head, &condition.unwrap_or_else(nothing))
             }
@@ -110,16 +129,28 @@ impl Printer<'_> {
         let target = target.map_or_else(nothing, |(arrow, _, places)| {
             Doc::Cat(vec![Doc::text(format!("{} ", arrow.symbol())), alternatives(places)])
         });
-        let default = field.default.as_ref();
-        let default = default.map_or_else(nothing, |v| Doc::Cat(vec![Doc::text("else "), self.expr(v)]));
+        let default = self.defaults(&field.defaults);
         let mut broken = vec![name.clone()];
         if field.source.is_some() {
             broken.extend([Doc::text(" "), source.clone()]);
         }
         broken.extend(field.target.is_some().then(|| target.clone().next_line()));
-        broken.extend(field.default.is_some().then(|| default.clone().next_line()));
+        broken.extend((!field.defaults.is_empty()).then(|| default.clone().next_line()));
         let cells = [(0, &name), (1, &source), (1, &target), (1, &default)];
         Printed::row(Kind::Field, &cells, Doc::Cat(broken))
+    }
+
+    /// `else 1`, `else left: 1 else right: 2`.
+    fn defaults(self, defaults: &[Default]) -> Doc {
+        let mut parts = Vec::new();
+        for default in defaults {
+            if !parts.is_empty() {
+                parts.push(Doc::text(" "));
+            }
+            let head = format!("else {}", super::rules::on_side(default.side.as_ref()));
+            parts.extend([Doc::text(head), self.expr(&default.value)]);
+        }
+        Doc::Cat(parts)
     }
 
     // -------------------------------------------------------------- modules and layouts
@@ -207,6 +238,34 @@ fn separated(texts: impl IntoIterator<Item = String>) -> Doc {
         parts.push(Doc::Text(text));
     }
     Doc::Cat(parts).group().align()
+}
+
+/// Keys of a document, as many to a line as there is room for.
+fn filled(document: Option<&Ident>, keys: impl Iterator<Item = String>) -> Doc {
+    let room = WIDTH - INDENT - "parameters ".len();
+    let mut lines = vec![document.map_or_else(String::new, |document| format!("{}:", document.text))];
+    let mut keys = keys.peekable();
+    while let Some(mut key) = keys.next() {
+        if keys.peek().is_some() {
+            key.push(',');
+        }
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => *line = key,
+            Some(line) if line.chars().count() + 1 + key.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(&key);
+            }
+            _ => lines.push(key),
+        }
+    }
+    let mut parts: Vec<Doc> = Vec::new();
+    for line in lines {
+        if !parts.is_empty() {
+            parts.push(Doc::Hard);
+        }
+        parts.push(Doc::Text(line));
+    }
+    Doc::Cat(parts).align()
 }
 
 fn document_list(documents: &[(Ident, Option<Ident>)]) -> Doc {

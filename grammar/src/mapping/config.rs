@@ -84,8 +84,8 @@ pub struct Field {
     pub computed: Option<Expr>,
     /// Whether it is written to its first place on each side.
     pub written: [bool; 2],
-    /// Its value where nothing else gives one.
-    pub default: Option<Expr>,
+    /// Its value where nothing else gives one, by the side that is read.
+    pub defaults: [Option<Expr>; 2],
     /// Where it is written.
     pub span: Span,
 }
@@ -128,6 +128,8 @@ pub struct Require {
 /// A remark for the user.
 #[derive(Clone, Debug)]
 pub struct Note {
+    /// The side of the checkpoints that it is said of.
+    pub side: SideId,
     /// What is said; `{name}` stands for a config value.
     pub message: String,
     /// When it is said.

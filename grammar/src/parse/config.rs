@@ -5,7 +5,8 @@ use super::layout::{parse_expr, parse_sum};
 use super::name::parse_name;
 use super::{Node, Rule, bug, expect, ident, span, string, without_keywords};
 use crate::ast::{
-    ConfigDecl, ConfigLine, ConfigLineKind, Field, FieldSource, SideDecl, SideEntry, SideEntryKind,
+    ConfigDecl, ConfigLine, ConfigLineKind, Default, Field, FieldSource, Ident, PlainKey, SideDecl,
+    SideEntry, SideEntryKind,
 };
 
 pub(super) fn parse_side(node: Node<'_>) -> SideDecl {
@@ -32,11 +33,40 @@ fn parse_side_entry(node: Node<'_>) -> SideEntry {
         Rule::parameters => SideEntryKind::Parameters(without_keywords(node).map(parse_name).collect()),
         Rule::nested => SideEntryKind::Nested(without_keywords(node).map(parse_name).collect()),
         Rule::detect => SideEntryKind::Detect(without_keywords(node).map(parse_name).collect()),
+        Rule::family => parse_family(node),
+        Rule::plain => parse_plain(node),
+        Rule::ignored => {
+            let (document, keys) = split_document(node);
+            SideEntryKind::Ignored { document, keys: keys.map(|key| ident(&key)).collect() }
+        }
         Rule::default_dtype => SideEntryKind::DType(ident(&expect(without_keywords(node).next()))),
         Rule::format => SideEntryKind::Format(ident(&expect(without_keywords(node).next()))),
         _ => bug(),
     };
     SideEntry { kind, span: at }
+}
+
+fn parse_family(node: Node<'_>) -> SideEntryKind {
+    let mut children = without_keywords(node);
+    let place = ident(&expect(children.next()));
+    SideEntryKind::Family { place, names: children.map(string).collect() }
+}
+
+fn parse_plain(node: Node<'_>) -> SideEntryKind {
+    let (document, keys) = split_document(node);
+    let keys = keys.map(|key| {
+        let mut parts = key.into_inner();
+        let key = ident(&expect(parts.next()));
+        PlainKey { key, values: parts.map(parse_expr).collect() }
+    });
+    SideEntryKind::Plain { document, keys: keys.collect() }
+}
+
+/// The document that stands before a list of keys, and the keys.
+fn split_document(node: Node<'_>) -> (Option<Ident>, impl Iterator<Item = Node<'_>>) {
+    let mut children = without_keywords(node).peekable();
+    let document = children.next_if(|child| child.as_rule() == Rule::in_document);
+    (document.map(|document| ident(&expect(document.into_inner().next()))), children)
 }
 
 fn parse_rank_decl(node: Node<'_>) -> SideEntryKind {
@@ -75,7 +105,7 @@ fn parse_config_line(node: Node<'_>) -> ConfigLine {
             ConfigLineKind::Require { side, condition: parse_expr(first), message }
         }
         Rule::note => {
-            ConfigLineKind::Note { message: string(first), condition: parts.next().map(parse_expr) }
+            ConfigLineKind::Note { side, message: string(first), condition: parts.next().map(parse_expr) }
         }
         Rule::index_decl => ConfigLineKind::Index {
             name: ident(&first),
@@ -96,9 +126,8 @@ fn parse_config_line(node: Node<'_>) -> ConfigLine {
 fn parse_field(node: Node<'_>) -> Field {
     let mut children = node.into_inner();
     let name = ident(&expect(children.next()));
-    let mut field = Field { name, ty: None, source: None, target: None, default: None };
+    let mut field = Field { name, ty: None, source: None, target: None, defaults: Vec::new() };
     let mut arrow = None;
-    let mut in_default = false;
     for child in children {
         match child.as_rule() {
             Rule::ident => field.ty = Some(ident(&child)),
@@ -110,11 +139,18 @@ fn parse_field(node: Node<'_>) -> Field {
                 }
             }
             Rule::arrow => arrow = Some((parse_arrow(&child), span(&child))),
-            Rule::kw_else => in_default = true,
-            Rule::expr if in_default => field.default = Some(parse_expr(child)),
+            Rule::default => field.defaults.push(parse_default(child)),
             Rule::expr => field.source = Some(FieldSource::Expr(parse_expr(child))),
             _ => bug(),
         }
     }
     field
+}
+
+fn parse_default(node: Node<'_>) -> Default {
+    let at = span(&node);
+    let mut parts = node.into_inner().filter(|p| p.as_rule() != Rule::kw_else).peekable();
+    let side = parts.next_if(|p| p.as_rule() == Rule::on_side);
+    let side = side.map(|side| ident(&expect(side.into_inner().next())));
+    Default { side, value: parse_expr(expect(parts.next())), span: at }
 }

@@ -98,6 +98,9 @@ pub(super) const KEYWORDS: &[&str] = &[
     "format",
     "detect",
     "nested",
+    "family",
+    "plain",
+    "ignored",
     "require",
     "note",
 ];
@@ -129,7 +132,8 @@ pub(super) fn found_token(rest: &str) -> &str {
 /// What may stand here in a few words, since a long list helps nobody; never empty.
 fn expected_text(rules: &[Rule]) -> String {
     if rules.contains(&Rule::parameters) {
-        return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect`, `nested` or `drop`"
+        return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect`, `nested`, `family`, \
+                `plain`, `ignored` or `drop`"
             .to_owned();
     }
     if rules.contains(&Rule::EOI) && !rules.contains(&Rule::arrow) {

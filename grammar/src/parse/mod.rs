@@ -204,5 +204,8 @@ fn is_keyword(rule: Rule) -> bool {
             | Rule::kw_format
             | Rule::kw_detect
             | Rule::kw_nested
+            | Rule::kw_family
+            | Rule::kw_plain
+            | Rule::kw_ignored
     )
 }

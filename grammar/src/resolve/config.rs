@@ -69,7 +69,7 @@ impl<'a> Resolver<'a> {
             places: [Vec::new(), Vec::new()],
             computed: None,
             written: [false; 2],
-            default: None,
+            defaults: [None, None],
             span: name.span,
         });
     }
@@ -88,19 +88,19 @@ impl<'a> Resolver<'a> {
         match &line.kind {
             ConfigLineKind::Index { .. } => {}
             ConfigLineKind::Require { side, condition, message } => {
-                let side = side.as_ref().map_or(Some(SideId::Left), |side| self.side_or_place(side));
-                let Some(side) = side else { return };
+                let Some(side) = self.side_or_left(side.as_ref()) else { return };
                 if let Some(condition) = self.resolve_expr(condition, Some(side)) {
                     let message = message.text.clone();
                     self.mapping.config.requires.push(Require { side, condition, message, span: line.span });
                 }
             }
-            ConfigLineKind::Note { message, condition } => {
-                let resolved = condition.as_ref().map(|c| self.resolve_expr(c, Some(SideId::Left)));
+            ConfigLineKind::Note { side, message, condition } => {
+                let Some(side) = self.side_or_left(side.as_ref()) else { return };
+                let resolved = condition.as_ref().map(|c| self.resolve_expr(c, Some(side)));
                 self.check_note(message);
                 if let Some(condition) = resolved.map_or(Some(None), |c| c.map(Some)) {
                     let message = message.text.clone();
-                    self.mapping.config.notes.push(Note { message, condition, span: line.span });
+                    self.mapping.config.notes.push(Note { side, message, condition, span: line.span });
                 }
             }
             ConfigLineKind::ToRight { value, place } => {
@@ -117,13 +117,18 @@ impl<'a> Resolver<'a> {
     }
 
     /// A side by its name, or as `left` or `right`: a library does not know what its importers call theirs.
-    fn side_or_place(&mut self, name: &Ident) -> Option<SideId> {
+    pub(super) fn side_or_place(&mut self, name: &Ident) -> Option<SideId> {
         let named = SideId::BOTH.into_iter().any(|side| self.mapping.side(side).name == name.text);
         match name.text.as_str() {
             "left" if !named => Some(SideId::Left),
             "right" if !named => Some(SideId::Right),
             _ => self.side_named(name),
         }
+    }
+
+    /// The side that a line is of: the left one where it names none.
+    fn side_or_left(&mut self, name: Option<&Ident>) -> Option<SideId> {
+        name.map_or(Some(SideId::Left), |name| self.side_or_place(name))
     }
 
     /// `{name}` in a note must be a config value.
@@ -201,32 +206,13 @@ impl<'a> Resolver<'a> {
             places[1] = list.iter().map(|p| p.text.clone()).collect();
             written = [*arrow != Arrow::Right && !places[0].is_empty(), *arrow != Arrow::Left];
         }
-        let default = field.default.as_ref().and_then(|d| self.resolve_default(d));
+        let defaults = self.resolve_defaults(&field.defaults);
         let slot = &mut self.mapping.config.fields[id.index()];
         (slot.places, slot.computed, slot.written, slot.span) = (places, computed, written, field.name.span);
-        if let Some(default) = default {
-            let literal = match &default.kind {
-                ExprKind::Literal(value) => Some(value.clone()),
-                _ => None,
-            };
-            if ty != Type::Any && literal.as_ref().is_some_and(|v| !ty.admits(v)) {
-                let shown = literal.map(|v| v.to_string()).unwrap_or_default();
-                self.error(
-                    Diagnostic::error(
-                        Code::TypeMismatch,
-                        default.span,
-                        format!(
-                            "`{}` is declared `{}`, but its default is {shown}",
-                            field.name.text,
-                            ty.name()
-                        ),
-                        "the default",
-                    )
-                    .with(field.ty.as_ref().map_or(field.name.span, |t| t.span), "the type"),
-                );
-            }
-            self.mapping.config.fields[id.index()].default = Some(default);
+        for default in defaults.iter().flatten() {
+            self.check_default(field, ty, default);
         }
+        self.mapping.config.fields[id.index()].defaults = defaults;
         self.set_type(id.index(), ty, field.name.span);
     }
 
@@ -264,9 +250,52 @@ impl<'a> Resolver<'a> {
         );
     }
 
-    /// A default may be computed, but only of other config values.
-    fn resolve_default(&mut self, default: &'a ast::Expr) -> Option<Expr> {
-        self.resolve_expr(default, None)
+    /// The default of each side. It may be computed, but only of other config values.
+    fn resolve_defaults(&mut self, defaults: &'a [ast::Default]) -> [Option<Expr>; 2] {
+        let mut resolved = [None, None];
+        let mut given: [Option<Span>; 2] = [None, None];
+        for default in defaults {
+            let sides = match &default.side {
+                Some(name) => self.side_or_place(name).into_iter().collect(),
+                None => SideId::BOTH.to_vec(),
+            };
+            let first = sides.iter().find_map(|side| given[side.index()]);
+            if let Some(first) = first {
+                self.error(
+                    Diagnostic::error(
+                        Code::DuplicateName,
+                        default.span,
+                        "two defaults for one side",
+                        "given again here",
+                    )
+                    .with(first, "first given here")
+                    .help("name the side of each: `else left: 1 else right: 2`"),
+                );
+                continue;
+            }
+            let value = self.resolve_expr(&default.value, None);
+            for side in sides {
+                given[side.index()] = Some(default.span);
+                resolved[side.index()].clone_from(&value);
+            }
+        }
+        resolved
+    }
+
+    fn check_default(&mut self, field: &ast::Field, ty: Type, default: &Expr) {
+        let ExprKind::Literal(value) = &default.kind else { return };
+        if ty == Type::Any || ty.admits(value) {
+            return;
+        }
+        self.error(
+            Diagnostic::error(
+                Code::TypeMismatch,
+                default.span,
+                format!("`{}` is declared `{}`, but its default is {value}", field.name.text, ty.name()),
+                "the default",
+            )
+            .with(field.ty.as_ref().map_or(field.name.span, |t| t.span), "the type"),
+        );
     }
 
     fn resolve_type(&mut self, name: &Ident) -> Type {
@@ -403,7 +432,7 @@ impl WrittenPlaces {
 /// whole number, and nothing else follows.
 fn equation(field: &ast::Field) -> Option<&ast::Expr> {
     let Some(FieldSource::Expr(expr)) = &field.source else { return None };
-    let plain = field.ty.is_none() && field.target.is_none() && field.default.is_none();
+    let plain = field.ty.is_none() && field.target.is_none() && field.defaults.is_empty();
     let arithmetic = match &expr.kind {
         ast::ExprKind::Number(text) => text.parse::<i64>().is_ok(),
         ast::ExprKind::Binary(op, ..) => matches!(

@@ -124,6 +124,9 @@ fn empty_mapping(file: &ast::File, sides: &[Ident; 2], source: &Source) -> Mappi
         format: Format::Safetensors,
         detect: Vec::new(),
         nested: Vec::new(),
+        family: None,
+        plain: Vec::new(),
+        ignored: Vec::new(),
     };
     Mapping {
         name: file.name.text.clone(),

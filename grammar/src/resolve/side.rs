@@ -5,7 +5,7 @@ use super::{Resolver, Space};
 use crate::ast::{self, Ident, Item, SideEntry, SideEntryKind};
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::mapping::{Document, Format, Rank, SideId};
+use crate::mapping::{Document, Family, Format, Ignored, Plain, Rank, SideId, place_in};
 use crate::template::Template;
 
 impl<'a> Resolver<'a> {
@@ -18,7 +18,7 @@ impl<'a> Resolver<'a> {
                 _ => None,
             })
             .filter_map(|block| {
-                let side = self.side_named(&block.name)?;
+                let side = self.side_or_place(&block.name)?;
                 self.described[side.index()] = true;
                 Some((side, block))
             })
@@ -66,13 +66,18 @@ impl<'a> Resolver<'a> {
                 SideEntryKind::Format(_) => "format",
                 SideEntryKind::Detect(_) => "detect",
                 SideEntryKind::Nested(_) => "nested",
-                SideEntryKind::Rank { .. } | SideEntryKind::Drop(_) => continue,
+                SideEntryKind::Family { .. } => "family",
+                SideEntryKind::Rank { .. }
+                | SideEntryKind::Plain { .. }
+                | SideEntryKind::Ignored { .. }
+                | SideEntryKind::Drop(_) => continue,
             };
             let same =
                 |e: &&&SideEntry| std::mem::discriminant(&e.kind) == std::mem::discriminant(&entry.kind);
             let Some(first) = entries[..i].iter().find(same) else { continue };
             let help = match word {
                 "dtype" | "format" => "keep one of them",
+                "family" => "list all names in one line: `family model_type = \"one\" | \"other\"`",
                 _ => "write one line, with commas between what it lists",
             };
             self.error(
@@ -124,6 +129,24 @@ impl<'a> Resolver<'a> {
                     .collect();
                 self.mapping.sides[side.index()].documents = documents;
             }
+            SideEntryKind::Family { place, names } => {
+                self.check_place(place, side);
+                self.mapping.sides[side.index()].family = Some(Family {
+                    place: place.text.clone(),
+                    names: names.iter().map(|name| name.text.clone()).collect(),
+                    span: entry.span,
+                });
+            }
+            SideEntryKind::Plain { document, keys } => {
+                for key in keys {
+                    self.resolve_plain(side, document.as_ref(), key);
+                }
+            }
+            SideEntryKind::Ignored { document, keys } => {
+                for key in keys {
+                    self.resolve_ignored(side, document.as_ref(), key);
+                }
+            }
             SideEntryKind::DType(name) => {
                 self.mapping.sides[side.index()].dtype = self.dtype(name);
             }
@@ -160,6 +183,45 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
+    }
+
+    fn resolve_plain(&mut self, side: SideId, document: Option<&Ident>, key: &'a ast::PlainKey) {
+        let document = document.map_or("", |document| &document.text);
+        let place = Ident { text: place_in(document, &key.key.text), span: key.key.span };
+        self.check_place(&place, side);
+        let listed = &self.mapping.side(side).plain;
+        if let Some(first) = listed.iter().find(|plain| plain.place() == place.text) {
+            let first = first.span;
+            self.error(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    place.span,
+                    format!("`{}` is listed as plain twice", place.text),
+                    "listed again here",
+                )
+                .with(first, "first listed here")
+                .help("list all its plain values at one of them, or state a `require`"),
+            );
+            return;
+        }
+        let values = key.values.iter().filter_map(|value| self.resolve_expr(value, Some(side))).collect();
+        self.mapping.sides[side.index()].plain.push(Plain {
+            document: document.to_owned(),
+            key: key.key.text.clone(),
+            values,
+            span: place.span,
+        });
+    }
+
+    fn resolve_ignored(&mut self, side: SideId, document: Option<&Ident>, key: &Ident) {
+        let document = document.map_or("", |document| &document.text);
+        let name = key.text.trim_end_matches('*');
+        self.check_place(&Ident { text: place_in(document, name), span: key.span }, side);
+        self.mapping.sides[side.index()].ignored.push(Ignored {
+            document: document.to_owned(),
+            key: name.to_owned(),
+            begins: name != key.text,
+        });
     }
 
     /// The ways to read each of the names.

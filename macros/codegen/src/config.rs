@@ -81,7 +81,7 @@ fn entry<'m>(mapping: &Mapping, id: FieldId, field: &'m Field) -> Entry<'m> {
     let symbol = Symbol::Field(id);
     let size = mapping.axes.iter().any(|a| a.size.symbols().contains(&symbol))
         || mapping.config.equations.iter().flat_map(|e| &e.sides).any(|s| s.symbols().contains(&symbol));
-    let kind = match (size, field.ty, field.default.as_ref().map(|d| &d.kind)) {
+    let kind = match (size, field.ty, field.defaults.iter().flatten().next().map(|d| &d.kind)) {
         (true, ..) => Kind::Size,
         (_, Type::Int, _) => Kind::Int,
         (_, Type::Float, _) | (_, Type::Any, Some(ExprKind::Literal(Value::Int(_) | Value::Float(_)))) => {
@@ -91,7 +91,8 @@ fn entry<'m>(mapping: &Mapping, id: FieldId, field: &'m Field) -> Entry<'m> {
         (_, Type::Text, _) | (_, Type::Any, Some(ExprKind::Literal(Value::Text(_)))) => Kind::Text,
         (_, Type::List | Type::Any, _) => Kind::Any,
     };
-    let certain = kind == Kind::Size || field.default.is_some() || field.computed.is_some();
+    let certain =
+        kind == Kind::Size || field.defaults.iter().all(Option::is_some) || field.computed.is_some();
     Entry { field, ident: ident(&field.name), kind, optional: !certain }
 }
 

@@ -316,7 +316,7 @@ fn parse_setting(field: &Field, text: &str) -> Value {
 }
 
 /// A document's value as a config value. What config cannot hold counts as present and as true.
-fn config_value(value: &document::Value) -> Value {
+pub(super) fn config_value(value: &document::Value) -> Value {
     match value {
         document::Value::Null => Value::Null,
         document::Value::Bool(b) => Value::Bool(*b),

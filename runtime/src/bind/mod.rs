@@ -8,6 +8,7 @@ mod coordinates;
 mod documents;
 mod judge;
 mod names;
+mod plain;
 mod ranks;
 mod report;
 mod shapes;
@@ -28,6 +29,7 @@ pub use config::{BaseConfig, Origin, Setting};
 pub(crate) use names::{
     Claimed, Claims, Key, captures, full_name, is_renaming, joined_key, relative, sorted_key,
 };
+pub use plain::other_family;
 pub(crate) use ranks::{Coordinates, Ranks, file_ranks, is_in_roots, split_over};
 
 use crate::Checkpoint;
@@ -153,6 +155,8 @@ impl<'a> Binding<'a> {
         stop_on_errors(&diagnostics)?;
         binding.check_rank_documents(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
+        binding.check_family(&mut diagnostics);
+        stop_on_errors(&diagnostics)?;
         binding.read_config(&config::named_settings(mapping, &options.settings), &mut diagnostics);
         stop_on_errors(&diagnostics)?;
         binding.find_blocks();
@@ -174,6 +178,7 @@ impl<'a> Binding<'a> {
             binding.check_complete(&mut diagnostics);
         }
         binding.check_requirements(&mut diagnostics);
+        binding.check_plain(&mut diagnostics);
         stop_on_errors(&diagnostics)?;
         Ok(binding)
     }

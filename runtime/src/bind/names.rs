@@ -263,7 +263,7 @@ impl Binding<'_> {
 
     /// Sets a value to its default; does nothing where it has none.
     pub(super) fn take_default(&mut self, field: grammar::FieldId, diagnostics: &mut Diagnostics) -> bool {
-        let Some(default) = &self.mapping.field(field).default else { return false };
+        let Some(default) = &self.mapping.field(field).defaults[self.from.index()] else { return false };
         match default.evaluate(&Scope { binding: self, key: None }) {
             Ok(value) => {
                 self.values[field.index()] = Some(Known { value, origin: Origin::Default });

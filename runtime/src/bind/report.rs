@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use transship_grammar as grammar;
 
-use grammar::{Captures, Code, Diagnostic, Diagnostics, SideId, Span, nearest};
+use grammar::{Captures, Code, Diagnostic, Diagnostics, Span, nearest};
 
 use super::names::{full_name, is_renaming, sorted_key};
 use super::{Binding, Key, Origin, Scope};
@@ -345,10 +345,7 @@ impl Binding<'_> {
                 Err(error) => diagnostics.push(self.evaluation_error(&error, require.span)),
             }
         }
-        if self.from != SideId::Left {
-            return;
-        }
-        for note in &self.mapping.config.notes {
+        for note in self.mapping.config.notes.iter().filter(|note| note.side == self.from) {
             // A note about a value that is not known has nothing to say.
             let said = note.condition.as_ref().is_none_or(|c| c.evaluate(&env).is_ok_and(|v| v.is_true()));
             if said {

@@ -136,12 +136,16 @@ impl<'a> Forward<'_, 'a> {
                 return None;
             }
         }
-        let default = self.resolver.mapping.field(field).default.as_ref();
-        if let Some(crate::value::ExprKind::Literal(crate::value::Value::Text(name))) =
-            default.map(|d| &d.kind)
-            && Activation::named(name).is_none()
+        let defaults = self.resolver.mapping.field(field).defaults.iter().flatten();
+        let unknown = defaults.filter_map(|default| match &default.kind {
+            crate::value::ExprKind::Literal(crate::value::Value::Text(name)) => {
+                Some((name.clone(), default.span))
+            }
+            _ => None,
+        });
+        if let Some((name, at_default)) =
+            unknown.into_iter().find(|(name, _)| Activation::named(name).is_none())
         {
-            let (name, at_default) = (name.clone(), default.map_or(span, |d| d.span));
             let known: Vec<&str> = Activation::names().collect();
             let diagnostic = Diagnostic::error(
                 Code::UnknownOption,
