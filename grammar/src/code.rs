@@ -138,6 +138,8 @@ codes! {
     IndexNotInName = "0408", "index not in the name";
     /// Names that no code can be generated for.
     NotDerivable = "0409", "names that no code can be generated for";
+    /// An output that its file format cannot hold.
+    UnwritableFile = "0410", "output that no file can hold";
     /// An equation that cannot be solved.
     Unsolvable = "0501", "unsolvable equation";
     /// A value of another type than declared.

@@ -50,7 +50,7 @@ fn paths_begin_at_the_file_that_imports() {
     assert_eq!((done.code, done.err.as_str()), (0, ""));
     assert_eq!(
         done.out,
-        "DIR/main.mapping: a <=> b, 1 rules, all invertible\n\
+        "DIR/main.mapping: a <=> b, 1 rule, all invertible\n\
          DIR/modules.mapping: a library, judged with the mappings that import it\n"
     );
     let done =

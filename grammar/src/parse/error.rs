@@ -132,7 +132,7 @@ fn expected_text(rules: &[Rule]) -> String {
         return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect`, `nested` or `drop`"
             .to_owned();
     }
-    if rules.contains(&Rule::EOI) && !rules.contains(&Rule::arrow) {
+    if (rules.contains(&Rule::EOI) || rules.contains(&Rule::items)) && !rules.contains(&Rule::arrow) {
         return "expected a rule or a declaration".to_owned();
     }
     let mut words: Vec<&'static str> = rules.iter().filter_map(|r| describe(*r)).collect();
