@@ -29,8 +29,11 @@ macro_rules! codes {
             /// Whether it is told of a mapping alone, and not of one with a checkpoint.
             #[must_use]
             pub fn needs_no_checkpoint(self) -> bool {
-                matches!(self, Code::AlternativeCondition | Code::NamesOfOneParameter)
-                    || !self.as_str().starts_with("TS06")
+                match self {
+                    Code::AlternativeCondition | Code::NamesOfOneParameter => true,
+                    Code::UnwritableFile => false,
+                    _ => !self.as_str().starts_with("TS06"),
+                }
             }
 
             /// The long form: what the mistake is, an example, and the way out. Markdown.
@@ -145,6 +148,8 @@ codes! {
     IndexNotInName = "0408", "index not in the name";
     /// Names that no code can be generated for.
     NotDerivable = "0409", "names that no code can be generated for";
+    /// An output that its file format cannot hold.
+    UnwritableFile = "0410", "output that no file can hold";
     /// An equation that cannot be solved.
     Unsolvable = "0501", "unsolvable equation";
     /// A value of another type than declared.

@@ -99,6 +99,30 @@ fn check_proves_mappings() {
 }
 
 #[test]
+fn warnings_of_a_mapping_are_told_by_check_alone() {
+    let workplace = Workplace::new();
+    workplace.put(
+        "loose.mapping",
+        "mapping loose : a <=> b\n\nconfig {\n    n = args.n <=> n\n    extra = args.extra <=> extra\n}\n\nx [n]  <=>  y [n]\n",
+    );
+    let checked = succeeds(&workplace, &["check", "@loose.mapping", "--format", "short"]);
+    assert!(checked.err.contains("warning[TS0507]"), "{}", checked.err);
+    let planned = workplace.run(&["plan", C, "--mapping", "@loose.mapping"]);
+    assert!(!planned.err.contains("TS0507"), "{}", planned.err);
+}
+
+#[test]
+fn a_file_that_is_no_mapping_is_not_imported_and_not_shown() {
+    let workplace = Workplace::new();
+    workplace.put("secret", "the secret\n");
+    workplace.put("curious.mapping", "mapping curious : a <=> b\n\nimport \"./secret\"\n\nx <=> y\n");
+    let done = workplace.run(&["check", "@curious.mapping"]);
+    assert_eq!(done.code, 1);
+    assert!(done.err.contains("only files whose names end in `.mapping` are imported"), "{}", done.err);
+    assert!(!done.err.contains("the secret"), "{}", done.err);
+}
+
+#[test]
 fn explain_fmt_and_mappings() {
     prints!("explain", &["explain", "TS0301"]);
     prints!("explain_list", &["explain", "--list"]);
@@ -115,6 +139,11 @@ fn explain_fmt_and_mappings() {
     insta::assert_snapshot!("fmt_check", done.err);
     let text = || std::fs::read_to_string(workplace.path("tidy.mapping")).expect("it is there");
     assert_eq!(text(), untidy, "--check changes nothing");
+    let diff = succeeds(&workplace, &["fmt", "--diff", "@tidy.mapping"]);
+    assert_eq!(text(), untidy, "--diff changes nothing");
+    insta::assert_snapshot!("fmt_diff", said(&diff));
+    let done = workplace.run(&["fmt", "--check", "--diff", "@tidy.mapping"]);
+    assert_eq!((done.code, done.out), (1, diff.out), "both together show it and fail");
     insta::assert_snapshot!("fmt", said(&succeeds(&workplace, &["fmt", "@tidy.mapping"])));
     insta::assert_snapshot!("fmt_result", text());
     let again = succeeds(&workplace, &["fmt", "--check", "@tidy.mapping"]);

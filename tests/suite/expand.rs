@@ -49,10 +49,23 @@ fn two_runs_print_the_same_bytes() {
 }
 
 #[test]
+fn names_that_no_code_is_made_of_are_a_failure_and_told_where_they_are() {
+    let mapping = corpus("names_that_no_code_is_made_of.mapping");
+    let (code, out, err) = transship(&["expand", &mapping]);
+    assert_eq!((code, out.as_str()), (FAILED, ""));
+    assert!(err.contains("error[TS0409]") && err.contains("{layer in first..layers}.fc"), "{err}");
+    let (code, out, err) = transship(&["check", &mapping]);
+    assert_eq!(code, OK, "{out}");
+    assert!(err.contains("warning[TS0409]"), "{err}");
+}
+
+#[test]
 fn the_struct_is_called_as_asked_for() {
     let (code, out, _) = transship(&["expand", "megatron_gpt2", "--name", "Gpt2Port"]);
     assert_eq!(code, OK);
     assert!(out.contains("pub mod gpt2_port {") && out.contains("for Gpt2Port {"), "{out}");
+    assert!(out.starts_with("// What `#[derive(Port)]` on `pub struct Gpt2Port;` generates"), "{out}");
+    assert!(out.lines().nth(1).is_some_and(|line| line.contains("`gpt2_port`")), "{out}");
     let (code, out, err) = transship(&["expand", "megatron_gpt2", "--name", "gpt 2"]);
     assert_eq!((code, out.as_str()), (USAGE, ""));
     assert!(err.contains("`gpt 2` is no name of a Rust struct"), "{err}");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+use transship_codegen::not_derivable;
 use transship_grammar::{Code, Diagnostics, Source, Style, Target, beside, check, format, render};
 
 const PLAIN: Style = Style::Full { colour: false };
@@ -28,7 +29,10 @@ fn findings(name: &str, text: &str) -> (bool, Diagnostics) {
         }
     });
     match check(&source) {
-        Ok((_, warnings)) => (true, warnings),
+        Ok((mapping, mut warnings)) => {
+            not_derivable(&mapping).list().iter().for_each(|warning| warnings.push(warning.clone()));
+            (true, warnings)
+        }
         Err(errors) => (false, errors),
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use transship_codegen::not_derivable;
 use transship_grammar::{Code, Diagnostics, Source, Style, Target, beside, check, check_library, render};
 
 /// Config that examples without a first line of their own can rely on.
@@ -11,9 +12,9 @@ const PRELUDE: &str = "mapping example : a <=> b
 config {
     hidden = args.hidden <=> n_embd
     heads  = args.heads  <=> n_head
-    layers = args.layers <=> n_layer
-    ffn    = args.ffn    <=> n_inner
-    vocab  = args.vocab  <=> vocab_size
+    layers: int = args.layers <=> n_layer
+    ffn: int    = args.ffn    <=> n_inner
+    vocab: int  = args.vocab  <=> vocab_size
     hidden = heads * head_dim
 }
 
@@ -52,7 +53,10 @@ impl Block {
                     Ok(said)
                 }
             }
-            _ => check(&source).map(|(_, warnings)| warnings),
+            _ => check(&source).map(|(mapping, mut warnings)| {
+                not_derivable(&mapping).list().iter().for_each(|warning| warnings.push(warning.clone()));
+                warnings
+            }),
         }
     }
 }

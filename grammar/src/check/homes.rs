@@ -1,5 +1,7 @@
 //! Whether each axis, label and rank has one home, and what depends on an index has one.
 
+use std::collections::HashSet;
+
 use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::layout::{AxisUse, Factor, Layout};
@@ -209,6 +211,7 @@ fn check_guard(mapping: &Mapping, guard: &Guard, name: &Template, span: Span) ->
 
 /// An index and its count may have one name, of which a choice takes the count: the same for all coordinates.
 pub(super) fn check_choices(mapping: &Mapping, diagnostics: &mut Diagnostics) {
+    let mut told: HashSet<Span> = HashSet::new();
     for rule in &mapping.rules {
         for stored in rule.sides.iter().flatten().flat_map(|entry| &entry.stored) {
             let guards = stored.layouts.iter().map(|(guard, _)| guard).chain([&rule.guard]);
@@ -217,7 +220,7 @@ pub(super) fn check_choices(mapping: &Mapping, diagnostics: &mut Diagnostics) {
                     let ExprKind::Field(field) = e.kind else { return };
                     let name = &mapping.field(field).name;
                     let counts = |axis: &Axis| axis.field == Some(field) && axis.name == *name;
-                    if stored.name.indices().any(|i| counts(mapping.axis(i.axis))) {
+                    if stored.name.indices().any(|i| counts(mapping.axis(i.axis))) && told.insert(e.span) {
                         diagnostics.push(index_read_as_value(name, e.span, stored.span));
                     }
                 });

@@ -13,7 +13,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::mapping::{FieldId, Mapping, Type};
 use crate::size::{Size, Symbol};
 use crate::source::Span;
-use crate::value::{ExprKind, Value};
+use crate::value::{Expr, ExprKind, Value};
 
 /// Checks all of the rules that needs no file. Findings go to `diagnostics`.
 pub(crate) fn check_rules(mapping: &Mapping, diagnostics: &mut Diagnostics) {

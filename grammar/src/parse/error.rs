@@ -136,7 +136,7 @@ fn expected_text(rules: &[Rule]) -> String {
                 `plain`, `ignored` or `drop`"
             .to_owned();
     }
-    if rules.contains(&Rule::EOI) && !rules.contains(&Rule::arrow) {
+    if (rules.contains(&Rule::EOI) || rules.contains(&Rule::items)) && !rules.contains(&Rule::arrow) {
         return "expected a rule or a declaration".to_owned();
     }
     let mut words: Vec<&'static str> = rules.iter().filter_map(|r| describe(*r)).collect();

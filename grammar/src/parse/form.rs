@@ -116,9 +116,9 @@ impl<'t> Stop<'t> {
         if start == open {
             return None;
         }
-        let message = format!("`{}` is no value", &self.text[start..end]);
-        let help = "only layouts pick from a list, as in `[(groups[layer] head_dim)]`; a value is asked for as a whole";
-        Some(error(start, end, message, "a list has no elements here", help))
+        let message = format!("`{}` cannot be asked for here", &self.text[start..end]);
+        let help = "only layouts pick from a list, as in `[(groups[layer] head_dim)]`";
+        Some(error(start, end, message, "an element of a list", help))
     }
 
     /// `encoder/norm/scale`: a slash divides.
@@ -138,14 +138,17 @@ impl<'t> Stop<'t> {
 
     /// `x + sum e in experts[i] …`.
     fn sum_in_a_value(&self) -> Option<Diagnostic> {
-        let name = Stop::word_at_end(self.read);
-        let sum = self.read[..name].trim_end();
-        if self.found != "in" || name == self.read.len() || !sum.ends_with("sum") {
+        // Reading stops at the name after `sum`, or behind it.
+        let name = if self.found == "in" { Stop::word_at_end(self.read) } else { self.at };
+        let sum = self.before[..name].trim_end();
+        let start = Stop::word_at_end(sum);
+        let mut words = self.text[name..].split_whitespace();
+        let (Some(bound), Some("in")) = (words.next(), words.next()) else { return None };
+        if &sum[start..] != "sum" {
             return None;
         }
-        let start = sum.len() - "sum".len();
-        let help = format!("put it into parentheses, as in `x + (sum {} in … {{ … }})`", &self.read[name..]);
-        Some(error(start, self.at + 2, "a `sum` is no operand", "a value of its own", help))
+        let help = format!("put it into parentheses, as in `x + (sum {bound} in … {{ … }})`");
+        Some(error(start, start + "sum".len(), "a `sum` is no operand", "a value of its own", help))
     }
 
     /// `hidden: args.hidden` in `config`.

@@ -1,7 +1,7 @@
 //! Limits of what is parsed. Nesting is counted before the recursive parser sees a text; what later passes go through
 //! once for each term, arm or alternative is counted after it.
 
-use pest::iterators::Pairs;
+use pest::iterators::{Pair, Pairs};
 
 use super::Rule;
 use crate::code::Code;
@@ -14,6 +14,9 @@ const MAX_NESTING: usize = 64;
 /// Terms of one expression and of those around it, or alternatives of one `else if`, that no mapping needs; later
 /// passes go into each of them from the one before.
 const MAX_TERMS: usize = 256;
+
+/// The same for models, whose code is written with one more step of indent for each term.
+const MAX_MODEL_TERMS: usize = 64;
 
 /// Patterns in the arms of one `match`, each of which is compared with those before it.
 const MAX_PATTERNS: usize = 1024;
@@ -121,55 +124,70 @@ fn begins_with_else(text: &str) -> bool {
 /// Expressions of more terms, and choices of more patterns, than any mapping needs; and products with a sign, which
 /// parse as something else.
 pub(super) fn check_tree(text: &str, pairs: Pairs<'_, Rule>) -> Result<(), Box<Diagnostic>> {
-    // The expressions around a place: where each ends, and its terms beyond the first.
-    let mut around: Vec<(usize, usize)> = Vec::new();
-    let mut terms = 0;
+    let mut terms = Terms::default();
     for pair in pairs.flatten() {
-        let at = pair.as_span();
-        while let Some((end, inside)) = around.last()
-            && *end <= at.start()
-        {
-            terms -= inside;
-            around.pop();
-        }
+        let start = pair.as_span().start();
+        terms.leave(start);
         match pair.as_rule() {
-            Rule::or_expr
-            | Rule::and_expr
-            | Rule::sum
-            | Rule::product
-            | Rule::m_expr
-            | Rule::m_product
-            | Rule::m_postfix => {
-                // Calls follow one another; between other terms stand operators.
-                let step = if pair.as_rule() == Rule::m_postfix { 1 } else { 2 };
-                let more = pair.into_inner().count().saturating_sub(1) / step;
-                if more > 0 {
-                    around.push((at.end(), more));
-                    terms += more;
-                }
-                if terms >= MAX_TERMS {
-                    let message =
-                        format!("this expression, with those around it, has more than {MAX_TERMS} terms");
-                    let mut error = over(at.start(), message, "begins here");
-                    error.help.push("name parts of it first".to_owned());
-                    return Err(error);
-                }
-            }
-            Rule::match_expr | Rule::layout_match | Rule::rule_match | Rule::m_match => {
-                let arms = pair.into_inner().skip(1).filter_map(|arm| arm.into_inner().next());
-                let patterns = arms.filter(|p| p.as_rule() == Rule::pattern).map(|p| p.into_inner().count());
-                if patterns.sum::<usize>() > MAX_PATTERNS {
-                    let message = format!("the arms of this `match` have more than {MAX_PATTERNS} patterns");
-                    let mut error = over(at.start(), message, "begins here");
-                    error.help.push("write ranges, such as `2..12`, or compute what differs".to_owned());
-                    return Err(error);
-                }
-            }
-            Rule::broadcast => check_sign(&text[..at.start()], at.start())?,
+            Rule::or_expr | Rule::and_expr | Rule::sum | Rule::product => terms.enter(pair, 2, MAX_TERMS)?,
+            Rule::m_expr | Rule::m_product => terms.enter(pair, 2, MAX_MODEL_TERMS)?,
+            Rule::m_postfix => terms.enter(pair, 1, MAX_MODEL_TERMS)?,
+            Rule::match_expr | Rule::layout_match | Rule::rule_match | Rule::m_match => check_patterns(pair)?,
+            Rule::broadcast => check_sign(&text[..start], start)?,
             _ => {}
         }
     }
     Ok(())
+}
+
+/// The terms of the expressions around a place.
+#[derive(Default)]
+struct Terms {
+    /// Where each expression ends, and its share of all terms.
+    around: Vec<(usize, usize)>,
+    share: usize,
+}
+
+impl Terms {
+    fn leave(&mut self, at: usize) {
+        while let Some((end, share)) = self.around.last()
+            && *end <= at
+        {
+            self.share -= share;
+            self.around.pop();
+        }
+    }
+
+    /// An expression whose terms are every `step`th child, of which there are `limit` at most.
+    fn enter(&mut self, pair: Pair<'_, Rule>, step: usize, limit: usize) -> Result<(), Box<Diagnostic>> {
+        let at = pair.as_span();
+        let more = pair.into_inner().count().saturating_sub(1) / step;
+        let share = more * (MAX_TERMS / limit);
+        if share > 0 {
+            self.around.push((at.end(), share));
+            self.share += share;
+        }
+        if self.share < MAX_TERMS {
+            return Ok(());
+        }
+        let message = format!("this expression, with those around it, has more than {limit} terms");
+        let mut error = over(at.start(), message, "begins here");
+        error.help.push("name parts of it first".to_owned());
+        Err(error)
+    }
+}
+
+fn check_patterns(pair: Pair<'_, Rule>) -> Result<(), Box<Diagnostic>> {
+    let start = pair.as_span().start();
+    let arms = pair.into_inner().skip(1).filter_map(|arm| arm.into_inner().next());
+    let patterns = arms.filter(|p| p.as_rule() == Rule::pattern).map(|p| p.into_inner().count());
+    if patterns.sum::<usize>() <= MAX_PATTERNS {
+        return Ok(());
+    }
+    let message = format!("the arms of this `match` have more than {MAX_PATTERNS} patterns");
+    let mut error = over(start, message, "begins here");
+    error.help.push("write ranges, such as `2..12`, or compute what differs".to_owned());
+    Err(error)
 }
 
 /// A product has no sign: `heads*head_dim` would be `heads` with copies along `head_dim`.

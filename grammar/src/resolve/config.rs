@@ -79,7 +79,10 @@ impl<'a> Resolver<'a> {
             self.declared.entry((Space::Config, name.text.clone())).or_insert(name.span);
         }
         self.declare_name(Space::Config, name);
-        let (Some(from), Some(to)) = (self.size(from), self.size(to)) else { return };
+        let (Some(from), Some(to)) = (self.size(from), self.size(to)) else {
+            self.lost_indices.insert(name.text.clone());
+            return;
+        };
         let axis = Axis { name: name.text.clone(), size: to.minus(&from), range: (from, to), field: None };
         self.add_axis(&name.text, axis);
     }

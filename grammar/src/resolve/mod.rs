@@ -70,6 +70,8 @@ struct Resolver<'a> {
     lost_scope: bool,
     /// Names that lack a declaration, or have one of the wrong kind, and were reported for it.
     reported: HashSet<(Code, String)>,
+    /// Indices that are declared with a mistake, which is told.
+    lost_indices: HashSet<String>,
     fields_by_name: HashMap<String, FieldId>,
     /// The names of the parameters of all rules.
     stored_names: [HashSet<Template>; 2],
@@ -189,6 +191,7 @@ impl<'a> Resolver<'a> {
             lost_names: [Vec::new(), Vec::new()],
             lost_scope,
             reported: HashSet::new(),
+            lost_indices: HashSet::new(),
             fields_by_name: HashMap::new(),
             stored_names: [HashSet::new(), HashSet::new()],
             budget: Budget::of(source),
@@ -405,7 +408,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn unknown_axis(&mut self, name: &Ident) {
-        if self.diagnostics.is_full() {
+        if self.diagnostics.is_full() || self.lost_indices.contains(&name.text) {
             return;
         }
         let known: Vec<String> = self

@@ -153,7 +153,7 @@ pub(crate) fn whole_tree(mapping: &Mapping, side: SideId) -> Result<Vec<(String,
 
 fn not_derivable(place: Span, message: String) -> Diagnostic {
     Diagnostic::error(Code::NotDerivable, place, message, "no code can be generated for this name")
-        .help("the command line converts with the mapping as it is")
+        .help("a conversion does not need any; `transship explain TS0409` says of what names code is made")
 }
 
 fn leaf(mapping: &Mapping, stored: &Stored, rule: &Rule) -> Leaf {

@@ -27,7 +27,7 @@ pub(crate) use pieces::{LayoutSizes, StoredPart};
 
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
-use crate::output::{OutputPlan, SmallFile, TensorSpec, plan_safetensors};
+use crate::output::{OutputError, OutputPlan, SmallFile, TensorSpec, plan_safetensors};
 use crate::storage::InputFile;
 use crate::{DType, Tensor, engine};
 
@@ -111,6 +111,17 @@ impl<'a> Check<'a> {
     }
 }
 
+/// An output that no file can hold.
+fn no_such_file(error: &OutputError) -> Diagnostic {
+    let code = match error {
+        OutputError::DuplicateFile { .. }
+        | OutputError::DuplicateTensor { .. }
+        | OutputError::SavedTwice { .. } => Code::NamesOverlap,
+        _ => Code::UnwritableFile,
+    };
+    Diagnostic::without_place(code, error.to_string())
+}
+
 impl<'a> Plan<'a> {
     /// Plans what a bound checkpoint becomes on the other side.
     ///
@@ -140,7 +151,7 @@ impl<'a> Plan<'a> {
         let specs = planned.targets.iter().map(TensorSpec::of).collect();
         let output = plan_safetensors(specs, &BTreeMap::new(), options.max_shard_size);
         if let Err(error) = &output {
-            diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, error.to_string()));
+            diagnostics.push(no_such_file(error));
         }
         match output {
             Ok(output) if !diagnostics.has_errors() => Ok(Plan {
@@ -173,7 +184,7 @@ impl<'a> Plan<'a> {
         let folder = torch::iteration_of(&state).folder();
         documents.iter_mut().for_each(|document| document.name = format!("{folder}/{}", document.name));
         if let Err(error) = &files {
-            diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, error.to_string()));
+            diagnostics.push(no_such_file(error));
         }
         match files {
             Ok(torch::RankFiles { output, targets, sources }) if !diagnostics.has_errors() => {
