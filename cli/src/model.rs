@@ -137,8 +137,8 @@ fn unwritable(file: &Path, why: &dyn std::fmt::Display) -> Failure {
 }
 
 /// Writes logits and the tokens they are of: `logits [seq vocab]` of f32, `ids [seq]` of i64. The file appears whole or
-/// not at all.
-pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: bool) -> Result<(), Failure> {
+/// not at all. Returns how many of the logits are no finite numbers.
+pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: bool) -> Result<usize, Failure> {
     let cannot = |why: &dyn std::fmt::Display| unwritable(file, why);
     let name =
         file.file_name().and_then(|name| name.to_str()).ok_or_else(|| cannot(&"it has no file name"))?;
@@ -148,6 +148,7 @@ pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: boo
         .to_dtype(DType::F32)
         .and_then(|logits| logits.flatten_all()?.to_vec1())
         .map_err(|error| cannot(&message(&error)))?;
+    let not_finite = values.iter().filter(|value| !value.is_finite()).count();
     let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let ids: Vec<u8> = ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
     let seq = ids.len() / 8;
@@ -163,7 +164,8 @@ pub(crate) fn write_logits(file: &Path, ids: &[u32], logits: &Tensor, force: boo
     output::run(directory, &plan, &tensors, &[], &options).map_err(|error| match error {
         output::OutputError::Exists { .. } => cannot(&EXISTS),
         error => cannot(&error),
-    })
+    })?;
+    Ok(not_finite)
 }
 
 fn whole<'a>(name: &str, dtype: transship::DType, shape: Vec<u64>, source: &'a [u8]) -> TargetTensor<'a> {

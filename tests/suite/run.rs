@@ -150,3 +150,26 @@ fn models_that_are_not_compiled_in_are_refused() {
     insta::assert_snapshot!("run_unknown_token", fails(&[MEGATRON, "--ids", "99999", "--quiet"], 1));
     insta::assert_snapshot!("run_no_cuda", fails(&[MEGATRON, "--ids", "1", "--device", "cuda:1"], 1));
 }
+
+#[test]
+fn logits_that_are_no_numbers_are_told_of() {
+    let workplace = Workplace::new();
+    let source = crate::oracle::data("hf/b_v1_fp32_args/expected");
+    workplace.put("hf/config.json", std::fs::read(source.join("config.json")).expect("test data"));
+    let mut bytes = std::fs::read(source.join("model.safetensors")).expect("test data");
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("a header");
+    let first = header["transformer.ln_f.bias"]["data_offsets"][0].as_u64().expect("an offset") as usize;
+    let at = 8 + length + first;
+    let run = |workplace: &Workplace, file: &str| {
+        let done = workplace.run(&["run", "@hf", "--ids", "1,2", "--max-tokens", "0", "--logits", file]);
+        assert_eq!(done.code, 0, "{}", done.err);
+        done.err
+    };
+    workplace.put("hf/model.safetensors", &bytes);
+    assert!(!run(&workplace, "@good.safetensors").contains("finite"));
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    workplace.put("hf/model.safetensors", &bytes);
+    let told = run(&workplace, "@bad.safetensors");
+    assert!(told.contains("logits are not finite"), "{told}");
+}

@@ -83,7 +83,15 @@ pub(crate) fn run(args: &Args, streams: &mut Streams<'_>) -> Result<(), Failure>
         let given = tokens.split_last().map(|(_, given)| given).unwrap_or_default();
         let ids = [prompt.as_slice(), given].concat();
         let logits = logits_of(&mut model, &ids)?;
-        model::write_logits(file, &ids, &logits, args.force)?;
+        let not_finite = model::write_logits(file, &ids, &logits, args.force)?;
+        if not_finite > 0 {
+            let all = logits.elem_count();
+            writeln!(
+                streams.err,
+                "warning: {not_finite} of {all} logits are not finite; the weights hold infinities, NaN, or numbers too large for {}",
+                computing.dtype.as_str()
+            )?;
+        }
         if !args.quiet {
             writeln!(streams.err, "wrote the logits of {} tokens to {}", ids.len(), file.display())?;
         }

@@ -4,7 +4,7 @@ use transship_grammar as grammar;
 
 use grammar::{
     AxisId, BlocksWord, Code, Diagnostic, Diagnostics, Environment, Expr, ExprKind, FieldId, Format, RankId,
-    Side, Value,
+    Side, Span, Value,
 };
 use serde_json::{Map, Value as Json};
 
@@ -108,7 +108,7 @@ fn collect<'m>(
             continue;
         };
         match known {
-            Some(known) => documents.put(place, &known.value),
+            Some(known) => documents.put_finite(place, &known.value, field.span, diagnostics),
             None => {
                 let diagnostic = Diagnostic::error(
                     Code::UnknownValue,
@@ -146,7 +146,7 @@ fn collect<'m>(
             _ if value == Value::Null && torch => documents.remove(&write.place),
             // What the checkpoint itself says is kept, unless it follows from the split.
             _ if carried && is_literal(&write.value) && documents.holds(&write.place) => {}
-            _ => documents.put(&write.place, &value),
+            _ => documents.put_finite(&write.place, &value, write.span, diagnostics),
         }
     }
     documents
@@ -252,6 +252,17 @@ impl<'m> Documents<'m> {
         object.shift_remove(&last);
     }
 
+    /// The same for a value that a mapping gives, which can be a number that no config holds.
+    fn put_finite(&mut self, place: &str, value: &Value, span: Span, diagnostics: &mut Diagnostics) {
+        if is_finite(value) {
+            self.put(place, value);
+            return;
+        }
+        let message = format!("`{place}` would be {value}, which no config can hold");
+        let diagnostic = Diagnostic::error(Code::TypeMismatch, span, message, "not a finite number");
+        diagnostics.push(diagnostic.help("check for a division by zero, and for numbers that are too large"));
+    }
+
     /// Puts a value at a dotted place; a first part that is an alias chooses the document.
     fn put(&mut self, place: &str, value: &Value) {
         let (file, mut keys) = self.locate(place);
@@ -285,6 +296,15 @@ impl<'m> Documents<'m> {
             SmallFile { name, bytes: format!("{object:#}\n").into_bytes() }
         })
         .collect()
+    }
+}
+
+/// Whether all numbers of a value are finite.
+fn is_finite(value: &Value) -> bool {
+    match value {
+        Value::Float(x) => x.is_finite(),
+        Value::List(items) => items.iter().all(is_finite),
+        _ => true,
     }
 }
 

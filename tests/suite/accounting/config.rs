@@ -62,3 +62,21 @@ fn reasons_for_dropping_are_told() {
     let told = format!("{}{}", done.out, done.err);
     assert!(told.contains("2 parameters are dropped: nobody needs it"), "{told}");
 }
+
+#[test]
+fn a_number_that_no_config_holds_is_an_error() {
+    let mapping =
+        "config {\n    d = d <=> d\n    k: float = k <=> k\n    1.5 / k => ratio\n}\n\nw [d]  <=>  v [d]";
+    let convert = |config: &str| {
+        let workplace = given(mapping, config, &[counting("w", &[3])]);
+        let done = workplace.run(&["convert", "@in", "--mapping", "@m.mapping", "--from", "a", "@out"]);
+        (done, workplace)
+    };
+    let (done, workplace) = convert(r#"{"k": 3.0}"#);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!(written_config(&workplace)["ratio"], 0.5);
+    let (done, workplace) = convert(r#"{"k": 0.0}"#);
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert!(done.err.contains("`ratio` would be inf, which no config can hold"), "{}", done.err);
+    assert!(!workplace.path("out").exists());
+}
