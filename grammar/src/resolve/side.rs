@@ -162,8 +162,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn resolve_names_of_sides(&mut self, file: &'a ast::File) {
         for item in &file.items {
             let Item::Side(block) = item else { continue };
-            let named = SideId::BOTH.into_iter().find(|s| self.mapping.side(*s).name == block.name.text);
-            let Some(side) = named else { continue };
+            let Some(side) = self.known_side(&block.name) else { continue };
             for entry in &block.entries {
                 match &entry.kind {
                     SideEntryKind::Parameters(names) => {
@@ -179,7 +178,10 @@ impl<'a> Resolver<'a> {
                     SideEntryKind::Rank { .. }
                     | SideEntryKind::Documents(_)
                     | SideEntryKind::DType(_)
-                    | SideEntryKind::Format(_) => {}
+                    | SideEntryKind::Format(_)
+                    | SideEntryKind::Family { .. }
+                    | SideEntryKind::Plain { .. }
+                    | SideEntryKind::Ignored { .. } => {}
                 }
             }
         }
