@@ -178,6 +178,10 @@ codes! {
     ReplicasDiffer = "0621", "replicas differ";
     /// An axis that ranks cannot share evenly.
     UnevenRanks = "0622", "ranks cannot share evenly";
+    /// A config value that is to say how much padding there is, and cannot.
+    PaddingRows = "0630", "no number of rows of padding";
+    /// Padding that the rule's `fill` is not defined for.
+    FillUndefined = "0631", "padding that cannot be filled so";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

@@ -16,6 +16,7 @@ mod model_corpus;
 mod models;
 mod oracle;
 mod other_maths;
+mod parts_on_ranks;
 mod port;
 mod port_inputs;
 mod port_model;

@@ -10,13 +10,13 @@ use transship_grammar as grammar;
 
 use grammar::{AxisUse, Diagnostics, Labels, Mapping, Rule};
 
-use super::found::{Found, Shard, matching};
+use super::found::{Found, Shard, matching, read};
 use super::pair::{Common, Pair};
 use super::pieces::{Instance, engine_affine};
 use super::ranks::TargetRanks;
 use super::tensors::{target_dtype, whole};
 use super::ties::check_ties;
-use super::{Check, PlanOptions};
+use super::{Check, PlanOptions, compare_once};
 use crate::bind::{Binding, Claimed, Key, is_renaming, joined_key, sorted_key};
 use crate::engine::{Content, Convert, StridedCopy, row_major};
 use crate::{DType, Tensor};
@@ -99,6 +99,7 @@ pub(crate) fn pair_parameters<'a>(
         diagnostics.sort();
         return Err(diagnostics);
     }
+    compare_once(&mut pairs.checks);
     Ok(pairs)
 }
 
@@ -159,10 +160,8 @@ impl<'a> Pairing<'_, 'a> {
             }
         }
         let (Some(first), Some(second)) = (firsts.first(), seconds.first()) else { return };
-        let dtype = |found: &[Found<'a>]| {
-            let dtypes = found.iter().flat_map(|f| &f.shards).map(|s| s.tensor.dtype);
-            dtypes.max_by_key(|d| (d.is_float(), d.size()))
-        };
+        let dtype =
+            |found: &[Found<'a>]| read(found, self.rule.replicas).max_by_key(|d| (d.is_float(), d.size()));
         let (Some(own), Some(other)) = (dtype(&firsts), dtype(&seconds)) else { return };
         let Some(shard) = second.shards.first() else { return };
         let mut parameter = ParameterPair {
@@ -175,7 +174,7 @@ impl<'a> Pairing<'_, 'a> {
         };
         for second in &seconds {
             for shard in &second.shards {
-                for target in shard.boxes.iter().filter(|b| b.pads.is_empty()) {
+                for target in shard.boxes.iter().map(|held| &held.own).filter(|b| b.pads.is_empty()) {
                     let elements = elements_at(output, &second.key, target);
                     parameter.elements = parameter.elements.saturating_add(elements);
                     self.pair_box(&firsts, (second, shard, target), &mut parameter);
@@ -220,24 +219,24 @@ impl<'a> Pairing<'_, 'a> {
         let [input, output] = self.bindings;
         let Some(strides) = addressable(&other.tensor.strides) else { return };
         let Ok(offset) = usize::try_from(other.tensor.offset) else { return };
-        for (first, shard, source) in matching(firsts, target.labels.clone()) {
+        for (first, shard, held) in matching(firsts, target.labels.clone()) {
             let key = joined_key(&first.key, &second.key);
             let pair = Pair {
                 binding: input,
                 key: &key,
                 tensor: shard.tensor,
-                source,
+                source: &held.own,
                 target,
                 strides: &strides,
-                repeated: None,
+                repeated: &[],
             };
-            let Common::Copy(copy) = pair.common() else { continue };
+            let Common::Some(copy) = pair.common() else { continue };
             let dense = row_major(&copy.shape);
             let affine = engine_affine(first.stored.affine.to(second.stored.affine));
             let convert = Convert { from: shard.tensor.dtype, to: other.tensor.dtype, affine };
             let from = StridedCopy { target_offset: 0, target_strides: dense.clone(), ..copy.clone() };
             let instance = self.instance(0, 0, &key);
-            let made = convert.check().is_ok().then(|| instance.content(shard, from, convert));
+            let made = convert.check().is_ok().then(|| instance.content(held, &pair, from, convert));
             parameter.parts.push(PartPair {
                 fixed: fixed(input.mapping, &key, &target.labels),
                 axes: named(input.mapping, &pair.coordinates()),
@@ -379,7 +378,9 @@ fn renamed<'a>(
         let tensor = &binding.checkpoint.tensors()[claim.tensor];
         let parameter = (sorted_key(&claim.captures), claim.captures.stars.clone());
         match seen.get(&parameter) {
-            Some(first) => checks.push(Check::of_replicas(binding, [all[*first].1.0, tensor], rule.span)),
+            Some(first) => {
+                checks.push(Check::of_whole_replicas(binding, [all[*first].1.0, tensor], rule.span))
+            }
             None => {
                 seen.insert(parameter.clone(), all.len());
                 let stored = &rule.sides[binding.from.index()][claim.entry].stored[claim.era];
