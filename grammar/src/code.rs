@@ -226,6 +226,10 @@ codes! {
     OtherMaths = "0635", "other maths than the mapping's";
     /// A checkpoint whose config says that it is another model.
     OtherFamily = "0636", "another family of models";
+    /// A config value that is to say how much padding there is, and cannot.
+    PaddingRows = "0630", "no number of rows of padding";
+    /// Padding that the rule's `fill` is not defined for.
+    FillUndefined = "0631", "padding that cannot be filled so";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

@@ -133,6 +133,8 @@ pub struct Padding {
     pub len: u64,
     /// How far one row is from the next along the dimension.
     pub step: u64,
+    /// How many of the box's axes are outside of the padding and written before it.
+    pub before: usize,
 }
 
 /// An axis of a box.
@@ -287,15 +289,34 @@ impl Factor {
     /// Its size as a polynomial, padding counted as nothing.
     #[must_use]
     pub fn size(&self, axis: &dyn Fn(&AxisUse) -> Size) -> Size {
-        let product =
-            |factors: &[Factor]| factors.iter().fold(Size::constant(1), |p, f| p.times(&f.size(axis)));
+        self.share(axis, &Size::default(), &|_| 1).0
+    }
+
+    /// Its size on one rank, as a polynomial and what that is divided by, where padding has `pad` rows and `count` is
+    /// the number of ranks along some rank axes. Parts may be distributed over different ones.
+    #[must_use]
+    pub fn share(
+        &self,
+        axis: &dyn Fn(&AxisUse) -> Size,
+        pad: &Size,
+        count: &dyn Fn(&[RankId]) -> u64,
+    ) -> (Size, u64) {
+        let product = |factors: &[Factor]| {
+            factors.iter().fold((Size::constant(1), 1u64), |(size, by), factor| {
+                let (own, own_by) = factor.share(axis, pad, count);
+                (size.times(&own), by.saturating_mul(own_by))
+            })
+        };
+        let over = |(size, by): (Size, u64), ranks: &[RankId]| (size, by.saturating_mul(count(ranks)));
         match self {
-            Factor::Axis(a) => axis(a),
-            Factor::Product(factors, _) => product(factors),
+            Factor::Axis(a) => (axis(a), count(&a.ranks)),
+            Factor::Unit => (Size::constant(1), 1),
+            Factor::Product(factors, ranks) => over(product(factors), ranks),
             Factor::Sum(sum) => {
-                sum.real_arms().fold(Size::default(), |s, arm| s.plus(&product(&arm.factors)))
+                let arms = sum.arms.iter();
+                let arms = arms.map(|arm| if arm.pad { (pad.clone(), 1) } else { product(&arm.factors) });
+                over(arms.fold((Size::default(), 1), |all, arm| sum_of_fractions(&all, &arm)), &sum.ranks)
             }
-            Factor::Unit => Size::constant(1),
         }
     }
 
@@ -339,6 +360,18 @@ impl Factor {
             }
         }
     }
+}
+
+/// Both over the least number that both denominators divide.
+fn sum_of_fractions((a, by_a): &(Size, u64), (b, by_b): &(Size, u64)) -> (Size, u64) {
+    let divisor = greatest_common_divisor(*by_a, *by_b).max(1);
+    let times = |size: &Size, by: u64| size.times(&Size::constant(i64::try_from(by).unwrap_or(i64::MAX)));
+    let sum = times(a, by_b / divisor).plus(&times(b, by_a / divisor));
+    (sum, (by_a / divisor).saturating_mul(*by_b))
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 fn product_len(factors: &[Factor], sizes: &dyn Sizes, dim: usize) -> Option<u64> {

@@ -110,7 +110,8 @@ impl Piece {
         let mut both = self.clone();
         both.labels.extend(inner.labels.clone());
         both.axes.extend(inner.axes.iter().cloned());
-        both.pad = both.pad.or(inner.pad);
+        let before = self.axes.len();
+        both.pad = both.pad.or(inner.pad.map(|pad| Padding { before: pad.before + before, ..pad }));
         both.moved(inner.start)
     }
 
@@ -118,7 +119,7 @@ impl Piece {
         let mut b = b.clone();
         b.labels.extend(self.labels.clone());
         b.starts.push(self.start);
-        b.pads.extend(self.pad);
+        b.pads.extend(self.pad.map(|pad| Padding { before: pad.before + b.axes.len(), ..pad }));
         b.axes.extend(self.axes.iter().map(|PieceAxis { axis, from, len, step }| BoxAxis {
             axis: axis.clone(),
             from: *from,
@@ -214,7 +215,7 @@ impl Along<'_> {
     }
 
     fn padding(&self, from: u64, len: u64) -> Piece {
-        Piece { pad: Some(Padding { dim: self.dim, from, len, step: 1 }), ..Piece::default() }
+        Piece { pad: Some(Padding { dim: self.dim, from, len, step: 1, before: 0 }), ..Piece::default() }
     }
 
     /// Elements of a product, ranks aside.

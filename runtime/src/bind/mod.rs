@@ -27,7 +27,7 @@ pub(crate) use against::{Against, bind_pair};
 pub(crate) use config::from_json;
 pub use config::{BaseConfig, Origin, Setting};
 pub(crate) use names::{
-    Claimed, Claims, Key, captures, full_name, is_renaming, joined_key, relative, sorted_key,
+    Claimed, Claims, Key, captures, full_name, is_renaming, joined_key, name_below, relative, sorted_key,
 };
 pub use plain::other_family;
 pub(crate) use ranks::{Coordinates, Ranks, file_ranks, is_in_roots, split_over};

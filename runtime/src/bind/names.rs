@@ -40,6 +40,8 @@ pub(crate) struct Claimed {
     pub(crate) tensor: usize,
     /// Which of the names of its entry it has.
     pub(crate) era: usize,
+    /// Which of the side's roots it is below.
+    pub(crate) root: usize,
     /// The other tensors, in order.
     pub(crate) others: Vec<usize>,
 }
@@ -64,6 +66,8 @@ pub(crate) struct Renamed {
     pub(crate) rule: usize,
     pub(crate) entry: usize,
     pub(crate) era: usize,
+    /// Which of the side's roots it is below.
+    pub(crate) root: usize,
     pub(crate) captures: Captures,
 }
 
@@ -75,49 +79,84 @@ impl Claims {
     }
 }
 
-/// A stored name as rules see it: the whole, and what is below the side's first root.
+/// A stored name as rules see it: the whole, and what is below the side's roots.
 pub(crate) struct Relative<'n> {
     whole: &'n str,
-    below: Option<&'n str>,
-    /// Whether it lies below any root.
-    inside: bool,
+    /// Below each root that it is under, in the order of the roots.
+    below: Vec<Below<'n>>,
+}
+
+/// What of a name is below a root.
+struct Below<'n> {
+    /// The number of the root.
+    root: usize,
+    name: &'n str,
     /// Numbers of ranks in the root.
-    pub(super) ranks: Vec<(RankId, u64)>,
+    ranks: Vec<(RankId, u64)>,
+}
+
+impl Relative<'_> {
+    /// Whether it is a name of a parameter of the side, by where it lies.
+    fn is_inside(&self) -> bool {
+        !self.below.is_empty()
+    }
+
+    /// Numbers of ranks in the first root that it is below.
+    pub(super) fn ranks(&self) -> &[(RankId, u64)] {
+        self.below.first().map_or(&[], |below| &below.ranks)
+    }
 }
 
 pub(crate) fn relative<'n>(mapping: &Mapping, side: SideId, name: &'n str) -> Relative<'n> {
-    let below = |root: &Template| -> Option<(&'n str, Vec<(RankId, u64)>)> {
+    let roots = mapping.side(side).roots.iter().enumerate();
+    let below = roots.filter_map(|(number, root)| {
         if root.parts.is_empty() {
-            return Some((name, Vec::new()));
+            return Some(Below { root: number, name, ranks: Vec::new() });
         }
         let mut ends = name.match_indices('.').map(|(at, _)| at);
-        ends.find_map(|at| Some((&name[at + 1..], root.matches(&name[..at])?.ranks)))
-    };
-    let roots = &mapping.side(side).roots;
-    let first = below(&roots[0]);
-    let inside = first.is_some() || roots[1..].iter().any(|root| below(root).is_some());
-    let (first, ranks) = first.map_or((None, Vec::new()), |(below, ranks)| (Some(below), ranks));
-    Relative { whole: name, below: first, inside, ranks }
+        ends.find_map(|at| {
+            Some(Below { root: number, name: &name[at + 1..], ranks: root.matches(&name[..at])?.ranks })
+        })
+    });
+    Relative { whole: name, below: below.collect() }
 }
 
 pub(crate) fn captures(template: &Template, stored: &Relative<'_>) -> Option<Captures> {
-    if template.absolute {
-        return template.matches(stored.whole);
-    }
-    let mut found = template.matches(stored.below?)?;
-    found.ranks.extend(&stored.ranks);
-    Some(found)
+    Some(captures_below(template, stored)?.1)
 }
 
-/// The whole name that a template gives on a side, root and all.
+/// The same, with the number of the first root below which the name fits; 0 for one from the top.
+fn captures_below(template: &Template, stored: &Relative<'_>) -> Option<(usize, Captures)> {
+    if template.absolute {
+        return Some((0, template.matches(stored.whole)?));
+    }
+    stored.below.iter().find_map(|below| {
+        let mut found = template.matches(below.name)?;
+        found.ranks.extend(&below.ranks);
+        Some((below.root, found))
+    })
+}
+
+/// The whole name that a template gives on a side, the first root and all.
 pub(crate) fn full_name(
     mapping: &Mapping,
     side: SideId,
     template: &Template,
     holes: &Captures,
 ) -> Option<String> {
+    name_below(mapping, side, 0, template, holes)
+}
+
+/// The same below another of the side's roots.
+pub(crate) fn name_below(
+    mapping: &Mapping,
+    side: SideId,
+    root: usize,
+    template: &Template,
+    holes: &Captures,
+) -> Option<String> {
     let name = template.render(holes)?;
-    let root = &mapping.side(side).roots[0];
+    let root = &mapping.side(side).roots[root];
     if template.absolute || root.parts.is_empty() {
         return Some(name);
     }
@@ -285,7 +324,7 @@ impl Binding<'_> {
         for (number, tensor) in self.checkpoint.tensors().iter().enumerate() {
             let stored = relative(self.mapping, self.from, &tensor.name);
             let known = self.claim(number, &stored, &mut claims, &mut twice);
-            if !known && !stored.inside {
+            if !known && !stored.is_inside() {
                 claims.outside += 1;
             } else if !known && let Some(drop) = self.dropped_by(&stored) {
                 *claims.dropped.entry(drop).or_default() += 1;
@@ -321,7 +360,7 @@ impl Binding<'_> {
             }
             for (entry_number, entry) in rule.sides[self.from.index()].iter().enumerate() {
                 for (era, way) in entry.stored.iter().enumerate() {
-                    let Some(found) = captures(&way.name, stored) else { continue };
+                    let Some((root, found)) = captures_below(&way.name, stored) else { continue };
                     let found = self.over_ranks(&way.name, found, number);
                     let key = sorted_key(&found);
                     if !self.holds(&rule.guard, &key) || !self.in_ranges(&way.name, &key) {
@@ -337,13 +376,14 @@ impl Binding<'_> {
                             rule: rule_number,
                             entry: entry_number,
                             era,
+                            root,
                             captures: found,
                         });
                         continue;
                     }
                     match claims.entries.entry((rule_number, entry_number, key)) {
                         Entry::Vacant(place) => {
-                            place.insert(Claimed { tensor: number, era, others: Vec::new() });
+                            place.insert(Claimed { tensor: number, era, root, others: Vec::new() });
                         }
                         Entry::Occupied(mut place) if self.is_part_of(place.get().tensor, stored) => {
                             place.get_mut().others.push(number);
@@ -371,8 +411,8 @@ impl Binding<'_> {
     /// Whether a name is that of a claimed tensor again, on another rank or of another chunk.
     fn is_part_of(&self, claimed: usize, stored: &Relative<'_>) -> bool {
         let first = relative(self.mapping, self.from, &self.checkpoint.tensors()[claimed].name);
-        match (first.below, stored.below) {
-            (Some(first), Some(other)) => first == other,
+        match (first.below.first(), stored.below.first()) {
+            (Some(first), Some(other)) => (first.root, first.name) == (other.root, other.name),
             _ => first.whole == stored.whole,
         }
     }

@@ -7,8 +7,7 @@ use serde_json::Value as Json;
 use transship_grammar as grammar;
 
 use grammar::{
-    AxisId, Captures, Code, Diagnostic, Diagnostics, Factor, Layout, Mapping, RankId, SideId, Stored,
-    Template,
+    AxisId, Captures, Code, Diagnostic, Diagnostics, Layout, Mapping, RankId, SideId, Stored, Template,
 };
 
 use super::names::{captures, relative};
@@ -42,25 +41,6 @@ impl Ranks {
     /// The ranks of all along `ranks`.
     pub(crate) fn product(&self, ranks: &[RankId]) -> u64 {
         ranks.iter().fold(1, |product, rank| product.saturating_mul(self.count(*rank)))
-    }
-
-    /// By how much a stored dimension of one rank is shorter than the whole; `None` where that is not the same for all
-    /// of its parts.
-    pub(crate) fn scale(&self, factor: &Factor) -> Option<u64> {
-        let product = |factors: &[Factor]| {
-            factors.iter().try_fold(1u64, |scale, factor| scale.checked_mul(self.scale(factor)?))
-        };
-        match factor {
-            Factor::Axis(axis) => Some(self.product(&axis.ranks)),
-            Factor::Unit => Some(1),
-            Factor::Product(factors, ranks) => product(factors)?.checked_mul(self.product(ranks)),
-            Factor::Sum(sum) => {
-                let mut arms =
-                    sum.arms.iter().map(|arm| if arm.pad { Some(1) } else { product(&arm.factors) });
-                let first = arms.next().flatten()?;
-                arms.all(|arm| arm == Some(first)).then(|| first.checked_mul(self.product(&sum.ranks)))?
-            }
-        }
     }
 }
 
@@ -97,7 +77,7 @@ impl Binding<'_> {
     /// Numbers along all rank axes of a stored tensor.
     pub(crate) fn coordinates_of(&self, tensor: usize) -> Coordinates {
         let stored = relative(self.mapping, self.from, &self.checkpoint.tensors()[tensor].name);
-        self.rank_numbers(tensor, &stored.ranks)
+        self.rank_numbers(tensor, stored.ranks())
     }
 
     /// Counts the ranks of both sides.
@@ -141,7 +121,9 @@ impl Binding<'_> {
                 diagnostics.push(self.incomplete(rank, *count, place));
             }
         }
-        if places > numbered.len() && !diagnostics.has_errors() {
+        // Of what has one rank, the directory has a number all the same.
+        let unknown = |file: &RankFile| file.numbers.iter().skip(numbered.len()).any(|number| *number > 0);
+        if files.iter().any(unknown) && !diagnostics.has_errors() {
             diagnostics.push(self.too_many_numbers(&files[0], numbered.len()));
         }
     }
@@ -229,7 +211,8 @@ impl Binding<'_> {
         let mapping = self.mapping;
         let tensors = self.checkpoint.tensors();
         let mut named = false;
-        for (rank, at) in tensors.iter().flat_map(|t| relative(mapping, self.from, &t.name).ranks) {
+        for (rank, at) in tensors.iter().flat_map(|t| relative(mapping, self.from, &t.name).ranks().to_vec())
+        {
             let count = &mut self.ranks.counts[rank.index()];
             *count = (*count).max(at.saturating_add(1));
             named = true;

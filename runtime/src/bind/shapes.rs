@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use transship_grammar as grammar;
 
 use grammar::{
-    AxisId, AxisUse, Code, Diagnostic, Diagnostics, FieldId, Layout, Size, Span, Stored, Symbol, Value,
+    AxisId, AxisUse, Code, Diagnostic, Diagnostics, FieldId, Layout, RankId, Size, Span, Stored, Symbol,
+    Value,
 };
 
 use super::names::sorted_key;
@@ -83,9 +84,9 @@ impl Binding<'_> {
         }
         let whole = tensor.chunk.as_ref().map(|chunk| &chunk.shape);
         for (dim, (factor, stored)) in layout.dims.iter().zip(whole.unwrap_or(&tensor.shape)).enumerate() {
-            let Some(size) = self.factor_size(factor, key) else { continue };
-            let scale = if whole.is_some() { Some(1) } else { self.ranks.scale(factor) };
-            let Some(stored) = scale.and_then(|scale| stored.checked_mul(scale)) else { continue };
+            let count = |ranks: &[RankId]| if whole.is_some() { 1 } else { self.ranks.product(ranks) };
+            let Some((size, by)) = self.factor_share(factor, key, &count) else { continue };
+            let Some(stored) = stored.checked_mul(by) else { continue };
             let padded = factor.padding().is_some();
             let from = Evidence::Dimension { tensor: number, dim, span: layout.span };
             found.add_dimension(SizeEquation { size, stored, padded, from });
@@ -137,18 +138,24 @@ impl Binding<'_> {
         stored.layouts.iter().find(|(guard, _)| self.holds(guard, key)).map(|(_, layout)| layout)
     }
 
-    /// The size of a factor, sizes that an index picks from a list put in.
-    fn factor_size(&self, factor: &grammar::Factor, key: &Key) -> Option<Size> {
+    /// The size of a factor on one rank as a fraction, padding left out and sizes that an index picks from a list put in.
+    fn factor_share(
+        &self,
+        factor: &grammar::Factor,
+        key: &Key,
+        count: &dyn Fn(&[RankId]) -> u64,
+    ) -> Option<(Size, u64)> {
         let complete = std::cell::Cell::new(true);
-        let size = factor.size(&|axis: &AxisUse| match (axis.by, self.mapping.axis(axis.axis).field) {
+        let size = |axis: &AxisUse| match (axis.by, self.mapping.axis(axis.axis).field) {
             (Some(by), Some(field)) => {
                 let element = self.list_element(field, by, key);
                 complete.set(complete.get() && element.is_some());
                 Size::constant(element.and_then(|n| i64::try_from(n).ok()).unwrap_or(0))
             }
             _ => self.mapping.axis(axis.axis).size.clone(),
-        });
-        complete.get().then_some(size)
+        };
+        let share = factor.share(&size, &Size::default(), count);
+        complete.get().then_some(share)
     }
 
     fn list_element(&self, field: FieldId, by: AxisId, key: &Key) -> Option<u64> {

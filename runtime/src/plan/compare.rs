@@ -10,15 +10,15 @@ use indexmap::IndexMap;
 
 use transship_grammar as grammar;
 
-use grammar::{AxisUse, Diagnostics, Labels, LayoutBox, Replicas, Rule};
+use grammar::{AxisUse, Diagnostics, Labels, Replicas, Rule};
 
-use super::found::{Found, Shard, matching};
+use super::found::{Found, Shard, matching, read};
 use super::pair::{Common, Pair};
 use super::pieces::{Instance, engine_affine};
 use super::ranks::TargetRanks;
 use super::tensors::{target_dtype, whole};
 use super::ties::check_ties;
-use super::{Check, PlanOptions};
+use super::{Check, PlanOptions, compare_once};
 use crate::bind::{Binding, Claimed, Key, is_renaming, joined_key, sorted_key};
 use crate::engine::{Affine, Content, Convert, Fill, StridedCopy, row_major};
 use crate::{DType, Tensor};
@@ -145,6 +145,7 @@ pub(crate) fn pair_parameters<'a>(
         diagnostics.sort();
         return Err(diagnostics);
     }
+    compare_once(&mut pairs.checks);
     Ok(pairs)
 }
 
@@ -195,9 +196,6 @@ impl<'a> Pairing<'_, 'a> {
         for number in 0..self.rule.sides[self.bindings[0].from.index()].len() {
             self.instance(0, number, key).find(number, &mut firsts, &mut pairs.checks, diagnostics);
         }
-        for (which, found) in [&firsts, &seconds].into_iter().enumerate() {
-            self.check_copies(which, found, &mut pairs.checks);
-        }
         // What a checkpoint itself shows that it lacks is told of by its binding, all else at the end.
         let expected = |which: usize, found: &[Found<'_>]| {
             !found.is_empty() || (!self.rule.optional && self.runs_over(which, key))
@@ -208,10 +206,8 @@ impl<'a> Pairing<'_, 'a> {
             }
         }
         let (Some(first), Some(second)) = (firsts.first(), seconds.first()) else { return };
-        let dtype = |found: &[Found<'a>]| {
-            let dtypes = found.iter().flat_map(|f| &f.shards).map(|s| s.tensor.dtype);
-            dtypes.max_by_key(|d| (d.is_float(), d.size()))
-        };
+        let dtype =
+            |found: &[Found<'a>]| read(found, self.rule.replicas).max_by_key(|d| (d.is_float(), d.size()));
         let (Some(own), Some(other)) = (dtype(&firsts), dtype(&seconds)) else { return };
         let Some(shard) = second.shards.first() else { return };
         let mut parameter = ParameterPair {
@@ -225,8 +221,8 @@ impl<'a> Pairing<'_, 'a> {
         };
         for second in &seconds {
             for shard in &second.shards {
-                for target in shard.boxes.iter().filter(|b| b.pads.is_empty()) {
-                    let elements = elements_at(output, &second.key, target);
+                for target in shard.boxes.iter().filter(|held| held.own.pads.is_empty()) {
+                    let elements = elements_at(output, &second.key, &target.own);
                     parameter.elements = parameter.elements.saturating_add(elements);
                     self.pair_box(&firsts, (second, shard, target), &mut parameter);
                 }
@@ -264,82 +260,67 @@ impl<'a> Pairing<'_, 'a> {
     fn pair_box(
         &self,
         firsts: &[Found<'a>],
-        (second, other, target): (&Found<'a>, &Shard<'a>, &grammar::LayoutBox),
+        (second, other, target): (&Found<'a>, &Shard<'a>, &HeldBox<'a>),
         parameter: &mut ParameterPair<'a>,
     ) {
         let input = &self.bindings[0];
         let Some(strides) = addressable(&other.tensor.strides) else { return };
-        let Ok(offset) = usize::try_from(other.tensor.offset) else { return };
-        for (first, shard, source) in matching(firsts, target.labels.clone()) {
+        for (first, shard, held) in matching(firsts, target.own.labels.clone()) {
             let key = joined_key(&first.key, &second.key);
             let pair = Pair {
                 binding: input,
                 key: &key,
                 tensor: shard.tensor,
-                source,
-                target,
+                source: &held.own,
+                target: &target.own,
                 strides: &strides,
-                repeated: None,
+                repeated: &[],
             };
-            let Common::Copy(copy) = pair.common() else { continue };
-            let dense = row_major(&copy.shape);
+            let Common::Some(copy) = pair.common() else { continue };
             let affine = engine_affine(first.stored.affine.to(second.stored.affine));
             let convert = Convert { from: shard.tensor.dtype, to: other.tensor.dtype, affine };
-            let from = StridedCopy { target_offset: 0, target_strides: dense.clone(), ..copy.clone() };
-            let to = StridedCopy {
-                source_offset: offset.saturating_add(copy.target_offset),
-                source_strides: copy.target_strides,
-                target_offset: 0,
-                target_strides: dense,
-                shape: copy.shape.clone(),
-            };
-            let made = |which: usize, shard: &Shard<'a>, copy: StridedCopy, convert: Convert| {
-                self.instance(which, 0, &key).content(shard, copy, convert)
-            };
+            let instance = self.instance(0, 0, &key);
+            let from = StridedCopy { target_offset: 0, target_strides: row_major(&copy.shape), ..copy.clone() };
+            let castable = convert.check().is_ok();
+            let made = castable.then(|| instance.content(held, &pair, from, convert)).flatten();
+            let Some(stored) = self.stored(other.tensor, target, &pair) else { continue };
             parameter.parts.push(PartPair {
                 tensors: [shard.number, other.number],
                 axes: axes(input, &pair.coordinates()),
                 dtype: other.tensor.dtype,
-                first: convert.check().is_ok().then(|| made(0, shard, from, convert)),
-                second: made(1, other, to, Convert::bits(other.tensor.dtype)),
+                first: made,
+                second: stored,
                 shape: copy.shape,
-                labels: target.labels.clone(),
+                labels: target.own.labels.clone(),
                 stars: Vec::new(),
                 key: key.clone(),
             });
         }
     }
 
-    /// Copies along broadcast axes are compared in both checkpoints, whichever of them the elements are taken from.
-    fn check_copies(&self, which: usize, found: &[Found<'a>], checks: &mut Vec<Check<'a>>) {
-        for shard in found.iter().flat_map(|found| &found.shards) {
-            for own in shard.boxes.iter().filter(|own| own.pads.is_empty()) {
-                if let Some(copy) = one_copy(shard.tensor, own) {
-                    self.instance(which, 0, &Key::new()).check_broadcast(shard.tensor, own, &copy, checks);
-                }
-            }
-        }
+    /// The elements that a pair has in common as the second holds them: in its tensor, or in what its replicas make together.
+    fn stored(&self, tensor: &'a Tensor, target: &HeldBox<'a>, pair: &Pair<'_, 'a>) -> Option<Content<'a>> {
+        let own = [(tensor, &target.own)].into_iter();
+        let replicas = target.replicas.iter().map(|(tensor, own)| (*tensor, own));
+        let read = own.chain(replicas.filter(|_| are_joined(self.rule.replicas)));
+        let copies: Option<Vec<TensorCopy<'a>>> = read
+            .map(|(tensor, own)| {
+                let strides = addressable(&tensor.strides)?;
+                let pair = Pair { target: own, strides: &strides, ..*pair };
+                let Common::Some(copy) = pair.common() else { return None };
+                let offset = usize::try_from(tensor.offset).ok()?;
+                let copy = StridedCopy {
+                    source_offset: offset.saturating_add(copy.target_offset),
+                    source_strides: copy.target_strides,
+                    target_offset: 0,
+                    target_strides: row_major(&copy.shape),
+                    shape: copy.shape,
+                };
+                Some(TensorCopy::new(&self.bindings[1], tensor, copy))
+            })
+            .collect();
+        joined(self.rule.replicas, copies?, tensor.dtype, None)
     }
-}
-
-/// The elements of a box at the first coordinates of its broadcast axes.
-fn one_copy(tensor: &Tensor, own: &LayoutBox) -> Option<StridedCopy> {
-    let step = |dim: usize, step: u64| usize::try_from(tensor.strides[dim].checked_mul(step)?).ok();
-    let mut offset = usize::try_from(tensor.offset).ok()?;
-    for (dim, start) in own.starts.iter().enumerate() {
-        offset = offset.checked_add(step(dim, *start)?)?;
-    }
-    let axes = own.axes.iter().filter(|axis| !axis.axis.broadcast);
-    let all: Option<Vec<(usize, usize)>> =
-        axes.map(|axis| Some((usize::try_from(axis.len).ok()?, step(axis.dim, axis.step)?))).collect();
-    let (shape, strides): (Vec<usize>, Vec<usize>) = all?.into_iter().unzip();
-    Some(StridedCopy {
-        target_strides: row_major(&shape),
-        shape,
-        source_offset: offset,
-        source_strides: strides,
-        target_offset: 0,
-    })
 }
 
 /// The dtype that a conversion writes parameters of `own` in, which are stored as `second` in the second.
@@ -469,7 +450,7 @@ fn renamed<'a>(
         match kept.tensors.iter().find(same) {
             Some(first) if rule.replicas == Replicas::Equal => {
                 let pair = [&tensors[*first], &tensors[claim.tensor]];
-                checks.push(Check::of_replicas(binding, pair, rule.span));
+                checks.push(Check::of_whole_replicas(binding, pair, rule.span));
             }
             Some(_) => {}
             None => kept.tensors.push(claim.tensor),

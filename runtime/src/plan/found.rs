@@ -1,22 +1,20 @@
 //! Parameters of the source side that take part in a target: their tensors, and the boxes that each holds.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
-
 use transship_grammar as grammar;
 
-use grammar::{Diagnostics, Entry, Labels, LayoutBox, Replicas, Stored};
+use grammar::{Diagnostic, Diagnostics, Entry, Labels, RankId, Replicas, Size, Stored, Unplaced};
 
-use super::Check;
+use super::held::{HeldBox, comparison, hold_once};
 use super::pieces::{Instance, LayoutSizes, StoredPart, with_labels};
 use super::tensors::restrict;
-use crate::Tensor;
-use crate::bind::{Claimed, Key, joined_key, split_over};
+use super::{Check, replicas_of_two_dtypes};
+use crate::bind::{Claimed, Key, joined_key};
+use crate::{DType, Tensor};
 
 /// A parameter of the source side that takes part.
 pub(super) struct Found<'a> {
     pub(super) stored: &'a Stored,
-    /// Its tensors, one of each group of replicas.
+    /// Its tensors.
     pub(super) shards: Vec<Shard<'a>>,
     /// Whether some of it is padding.
     pub(super) padded: bool,
@@ -40,9 +38,8 @@ struct Lying<'s> {
 pub(super) struct Shard<'a> {
     pub(super) tensor: &'a Tensor,
     pub(super) number: usize,
-    pub(super) boxes: Vec<LayoutBox>,
-    /// Tensors of other ranks that hold the same elements.
-    pub(super) replicas: Vec<&'a Tensor>,
+    /// The elements that it gives; none where all of them are elsewhere too.
+    pub(super) boxes: Vec<HeldBox<'a>>,
 }
 
 impl<'a> Instance<'_, 'a> {
@@ -77,17 +74,31 @@ impl<'a> Instance<'_, 'a> {
                 diagnostics.push(self.unknown_shape(stored));
                 continue;
             }
-            let first = &binding.checkpoint.tensors()[claimed.tensor];
-            let Some(pads) = self.pads(layout, first, &all) else {
-                diagnostics.push(self.uneven_padding(layout, first));
-                continue;
+            let pads = match self.pads(stored, layout, claimed, &all) {
+                Ok(pads) => pads,
+                Err(diagnostic) => {
+                    diagnostics.push(*diagnostic);
+                    continue;
+                }
             };
             let padded = pads.iter().any(|n| *n > 0);
             let lying = Lying { entry, stored, layout, key: &all, pads: &pads };
-            let Some(shards) = self.shards(claimed, &lying, diagnostics) else { continue };
-            if self.rule.replicas == Replicas::Equal {
-                let pairs = shards.iter().flat_map(|s| s.replicas.iter().map(|replica| [s.tensor, *replica]));
-                checks.extend(pairs.map(|pair| Check::of_replicas(binding, pair, self.rule.span)));
+            let Some(mut shards) = self.shards(claimed, &lying, diagnostics) else { continue };
+            let broadcasts = hold_once(&mut shards);
+            for pair in broadcasts {
+                let (one, other) = (pair.first, pair.other);
+                checks.extend(Check::of_broadcast(binding, (one.0, &one.1), (other.0, &other.1)));
+            }
+            let boxes = shards.iter().flat_map(|shard| shard.boxes.iter().map(move |held| (shard, held)));
+            for (shard, held) in boxes.filter(|(_, held)| held.own.pads.is_empty()) {
+                checks.extend(Check::of_broadcast(
+                    binding,
+                    (shard.tensor, &held.own),
+                    (shard.tensor, &held.own),
+                ));
+                if self.rule.replicas == Replicas::Equal {
+                    self.check_replicas(shard.tensor, held, checks, diagnostics);
+                }
             }
             found.push(Found { stored, shards, padded, key: all });
         }
@@ -102,21 +113,16 @@ impl<'a> Instance<'_, 'a> {
     ) -> Option<Vec<Shard<'a>>> {
         let Lying { entry, stored, layout, key, pads } = *lying;
         let binding = self.binding;
-        let split = split_over(stored, Some(layout));
         let mut shards: Vec<Shard<'a>> = Vec::new();
-        let mut held: HashMap<Vec<u64>, usize> = HashMap::new();
         for number in claimed.tensors() {
             let tensor = &binding.checkpoint.tensors()[number];
             let numbers = binding.coordinates_of(number);
-            let (part, place) = match &tensor.chunk {
-                Some(chunk) => (StoredPart::Chunk(&chunk.offsets, &tensor.shape), chunk.offsets.clone()),
-                None => {
-                    let place = split.iter().map(|rank| numbers[rank.index()]).collect();
-                    (StoredPart::Rank(&numbers), place)
-                }
+            let part = match &tensor.chunk {
+                Some(chunk) => StoredPart::Chunk(&chunk.offsets, &tensor.shape),
+                None => StoredPart::Rank(&numbers),
             };
             let sizes = LayoutSizes { binding, key, pads: pads.to_vec(), part };
-            let mut placed = match layout.place(&sizes) {
+            let placed = match layout.place(&sizes) {
                 Ok(placed) if placed.shape == tensor.shape => placed,
                 Ok(placed) => {
                     diagnostics.push(self.misshapen(tensor, &placed.shape, layout.span));
@@ -127,52 +133,102 @@ impl<'a> Instance<'_, 'a> {
                     return None;
                 }
             };
-            match held.entry(place) {
-                Slot::Occupied(first) => shards[*first.get()].replicas.push(tensor),
-                Slot::Vacant(free) => {
-                    free.insert(shards.len());
-                    placed.boxes.iter_mut().for_each(|b| b.labels = with_labels(&b.labels, entry));
-                    shards.push(Shard { tensor, number, boxes: placed.boxes, replicas: Vec::new() });
-                }
-            }
+            let boxes = placed.boxes.into_iter().map(|mut own| {
+                own.labels = with_labels(&own.labels, entry);
+                HeldBox::of(own)
+            });
+            shards.push(Shard { tensor, number, boxes: boxes.collect() });
         }
         Some(shards)
     }
 
-    /// How much padding each stored dimension has; `None` where what is left over does not come out even.
-    fn pads(&self, layout: &grammar::Layout, tensor: &Tensor, key: &Key) -> Option<Vec<u64>> {
-        let with = |pad: u64| {
-            let pads = vec![pad; layout.dims.len()];
-            layout.shape(&LayoutSizes { binding: self.binding, key, pads, part: StoredPart::Whole })
-        };
-        let (none, one) = (with(0)?, with(1)?);
-        let whole: Vec<u64> = match &tensor.chunk {
-            Some(chunk) => chunk.shape.clone(),
-            None => {
-                let scaled =
-                    tensor.shape.iter().zip(&layout.dims).zip(&none).map(|((size, factor), none)| {
-                        // Where parts are split differently there is no padding to find.
-                        self.binding.ranks.scale(factor).map_or(Some(*none), |scale| size.checked_mul(scale))
-                    });
-                scaled.collect::<Option<_>>()?
+    /// What several ranks hold is the same on all of them.
+    fn check_replicas(
+        &self,
+        tensor: &'a Tensor,
+        held: &HeldBox<'a>,
+        checks: &mut Vec<Check<'a>>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        for (replica, place) in &held.replicas {
+            let pair = [tensor, *replica];
+            if tensor.dtype == replica.dtype {
+                let copy = comparison((tensor, &held.own), (replica, place));
+                checks.extend(copy.map(|copy| Check::of_replicas(self.binding, pair, copy, self.rule.span)));
+            } else {
+                diagnostics.push(replicas_of_two_dtypes(self.binding, pair, self.rule.span));
             }
-        };
-        let dims = whole.iter().zip(none.iter().zip(&one));
-        dims.map(|(stored, (none, one))| match (stored.checked_sub(*none)?, one - none) {
-            (0, _) => Some(0),
-            (left, step) if step > 0 && left % step == 0 => Some(left / step),
-            _ => None,
-        })
-        .collect()
+        }
     }
+
+    /// How much padding each stored dimension has, or an error where what is left over does not come out even.
+    fn pads(
+        &self,
+        stored: &Stored,
+        layout: &grammar::Layout,
+        claimed: &Claimed,
+        key: &Key,
+    ) -> Result<Vec<u64>, Box<Diagnostic>> {
+        let tensor = &self.binding.checkpoint.tensors()[claimed.tensor];
+        let shape = tensor.chunk.as_ref().map_or(&tensor.shape, |chunk| &chunk.shape);
+        let rows = layout
+            .dims
+            .iter()
+            .zip(shape)
+            .map(|(factor, stored)| self.padding_of(factor, *stored, tensor.chunk.is_some(), key));
+        if let Some(pads) = rows.collect() {
+            return Ok(pads);
+        }
+        let numbers = self.binding.coordinates_of(claimed.tensor);
+        let part = if tensor.chunk.is_some() { StoredPart::Whole } else { StoredPart::Rank(&numbers) };
+        Err(Box::new(
+            match layout.place(&LayoutSizes { binding: self.binding, key, pads: Vec::new(), part }) {
+                Err(unplaced @ Unplaced::Uneven { .. }) => self.unplaced(&unplaced, stored, layout.span),
+                _ => self.uneven_padding(layout, tensor),
+            },
+        ))
+    }
+
+    /// The rows of padding in a dimension of which a rank, or all chunks together, store so many elements.
+    fn padding_of(&self, factor: &grammar::Factor, stored: u64, whole: bool, key: &Key) -> Option<u64> {
+        let count = |ranks: &[RankId]| if whole { 1 } else { self.binding.ranks.product(ranks) };
+        let size = |axis: &grammar::AxisUse| {
+            let len = self.binding.axis_len(axis, key).and_then(|len| i64::try_from(len).ok());
+            Size::constant(len.unwrap_or(i64::MAX))
+        };
+        let with = |rows: i64| {
+            let (elements, by) = factor.share(&size, &Size::constant(rows), &count);
+            Some((elements.as_constant()?, i128::from(by)))
+        };
+        let ((none, by), (one, _)) = (with(0)?, with(1)?);
+        match (i128::from(stored).checked_mul(by)?.checked_sub(none)?, one.checked_sub(none)?) {
+            (0, _) => Some(0),
+            (left, step) if left > 0 && step > 0 && left % step == 0 => u64::try_from(left / step).ok(),
+            // Where there is no padding to find, the shape is compared as a whole.
+            (_, 0) => Some(0),
+            _ => None,
+        }
+    }
+}
+
+/// The dtypes of all tensors that are read.
+pub(super) fn read(found: &[Found<'_>], replicas: Replicas) -> impl Iterator<Item = DType> {
+    let joined = matches!(replicas, Replicas::Mean | Replicas::Sum);
+    let shards = found.iter().flat_map(|f| &f.shards);
+    shards.enumerate().filter(|(number, shard)| *number == 0 || !shard.boxes.is_empty()).flat_map(
+        move |(_, shard)| {
+            let replicas = shard.boxes.iter().flat_map(|held| &held.replicas).filter(move |_| joined);
+            [shard.tensor.dtype].into_iter().chain(replicas.map(|(tensor, _)| tensor.dtype))
+        },
+    )
 }
 
 /// The stored boxes that have these labels, padding left out, with the tensors and parameters they are of.
 pub(super) fn matching<'f, 'a>(
     found: &'f [Found<'a>],
     labels: Labels,
-) -> impl Iterator<Item = (&'f Found<'a>, &'f Shard<'a>, &'f LayoutBox)> {
+) -> impl Iterator<Item = (&'f Found<'a>, &'f Shard<'a>, &'f HeldBox<'a>)> {
     let shards = found.iter().flat_map(|f| f.shards.iter().map(move |shard| (f, shard)));
-    let boxes = shards.flat_map(|(f, shard)| shard.boxes.iter().map(move |b| (f, shard, b)));
-    boxes.filter(move |(_, _, b)| b.pads.is_empty() && b.labels == labels)
+    let boxes = shards.flat_map(|(f, shard)| shard.boxes.iter().map(move |held| (f, shard, held)));
+    boxes.filter(move |(_, _, held)| held.own.pads.is_empty() && held.own.labels == labels)
 }

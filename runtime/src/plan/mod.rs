@@ -5,6 +5,7 @@ mod carried;
 mod compare;
 mod documents;
 mod found;
+mod held;
 mod notes;
 mod padding;
 mod pair;
@@ -15,7 +16,7 @@ mod tensors;
 mod ties;
 mod torch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use transship_grammar as grammar;
 
@@ -78,6 +79,17 @@ pub(crate) struct Check<'a> {
     pub(crate) file: &'a str,
 }
 
+/// Leaves out what is compared already: a tensor that several targets are made of is compared for each of them.
+fn compare_once(checks: &mut Vec<Check<'_>>) {
+    let mut seen = HashSet::new();
+    checks.retain(|check| {
+        let copy = &check.copy;
+        let strides = (copy.source_strides.clone(), copy.target_strides.clone());
+        let places = (check.left.as_ptr(), copy.source_offset, check.right.as_ptr(), copy.target_offset);
+        seen.insert((places, copy.shape.clone(), strides, check.code))
+    });
+}
+
 impl<'a> Check<'a> {
     /// That two stored tensors of one shape and dtype hold the same bits.
     fn of_tensors(
@@ -103,12 +115,75 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// That a parameter which no rank axis splits is the same on the ranks of both tensors.
-    fn of_replicas(binding: &Binding<'a>, pair: [&'a Tensor; 2], span: grammar::Span) -> Check<'a> {
-        let [one, other] = pair.map(|tensor| &binding.checkpoint.ranks()[tensor.rank].name);
-        let message = format!("`{}` is not the same on `{one}` and `{other}`", pair[0].name);
-        Check::of_tensors(binding, pair, (Code::ReplicasDiffer, message), span)
+    /// That tensors of two ranks are the same.
+    fn of_whole_replicas(binding: &Binding<'a>, pair: [&'a Tensor; 2], span: grammar::Span) -> Check<'a> {
+        Check::of_tensors(binding, pair, (Code::ReplicasDiffer, replicas_differ(binding, pair)), span)
     }
+
+    /// That tensors of two ranks hold the same where they hold the same elements, which `copy` compares.
+    fn of_replicas(
+        binding: &Binding<'a>,
+        pair: [&'a Tensor; 2],
+        copy: engine::StridedCopy,
+        span: grammar::Span,
+    ) -> Check<'a> {
+        let [one, other] = pair;
+        Check {
+            copy,
+            dtype: one.dtype,
+            left: binding.checkpoint.bytes(one),
+            right: binding.checkpoint.bytes(other),
+            code: Code::ReplicasDiffer,
+            message: replicas_differ(binding, pair),
+            span,
+            file: binding.checkpoint.file(),
+        }
+    }
+
+    /// That every coordinate along the broadcasts of two boxes of a parameter, which may be one, holds the same;
+    /// `None` where neither has several.
+    fn of_broadcast(
+        binding: &Binding<'a>,
+        one: (&'a Tensor, &grammar::LayoutBox),
+        other: (&'a Tensor, &grammar::LayoutBox),
+    ) -> Option<Check<'a>> {
+        let same = std::ptr::eq(one.1, other.1);
+        let copies = other.1.axes.iter().filter(|axis| axis.axis.broadcast && !(same && axis.len < 2));
+        let copies: Vec<&grammar::BoxAxis> = copies.collect();
+        let span = copies.first()?.axis.span;
+        let names: Vec<String> =
+            copies.iter().map(|a| format!("`{}`", binding.mapping.axis(a.axis.axis).name)).collect();
+        Some(Check {
+            copy: held::comparison(one, other)?,
+            dtype: one.0.dtype,
+            left: binding.checkpoint.bytes(one.0),
+            right: binding.checkpoint.bytes(other.0),
+            code: Code::BroadcastDiffers,
+            message: format!(
+                "the copies of `{}` along {} are not all the same",
+                one.0.name,
+                names.join(" and ")
+            ),
+            span,
+            file: binding.checkpoint.file(),
+        })
+    }
+}
+
+fn replicas_differ(binding: &Binding<'_>, pair: [&Tensor; 2]) -> String {
+    let [one, other] = pair.map(|tensor| &binding.checkpoint.ranks()[tensor.rank].name);
+    match pair.map(|tensor| &tensor.name) {
+        [name, same] if name == same => format!("`{name}` is not the same on `{one}` and `{other}`"),
+        [name, another] => format!("`{name}` on `{one}` and `{another}` on `{other}` are not the same"),
+    }
+}
+
+/// Replicas that cannot be the same.
+fn replicas_of_two_dtypes(binding: &Binding<'_>, pair: [&Tensor; 2], span: grammar::Span) -> Diagnostic {
+    Diagnostic::error(Code::ReplicasDiffer, span, replicas_differ(binding, pair), "one value on all ranks")
+        .note(format!("one is {}, the other {}", pair[0].dtype, pair[1].dtype))
+        .note(format!("in {}", binding.checkpoint.file()))
+        .help("give the ranks of one run, or leave one of them out with `replicas first` in a copy of the mapping")
 }
 
 /// An output that no file can hold.

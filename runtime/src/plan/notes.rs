@@ -42,7 +42,7 @@ pub(super) fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Tar
     for rule in padded {
         let stored = rule.sides[binding.to().index()].iter().flat_map(|e| &e.stored);
         let mut dims = stored.flat_map(|s| &s.layouts).flat_map(|(_, layout)| &layout.dims);
-        if dims.any(|factor| target_padding(binding, factor).is_some()) {
+        if dims.any(|factor| target_padding(binding, factor).is_ok_and(|rows| rows.is_some())) {
             continue;
         }
         let name = rule.sides[binding.to().index()].first().map(|e| &binding.written(e).name);

@@ -9,6 +9,7 @@ use crate::bind::{Binding, Key};
 use crate::engine::StridedCopy;
 
 /// Two boxes of one parameter, in a stored tensor and in a target.
+#[derive(Clone, Copy)]
 pub(super) struct Pair<'p, 'a> {
     pub(super) binding: &'p Binding<'a>,
     /// Coordinates that names fix.
@@ -19,38 +20,63 @@ pub(super) struct Pair<'p, 'a> {
     /// Steps of the target's dimensions, in elements.
     pub(super) strides: &'p [usize],
     /// Rows of padding that all get what the target box has at one coordinate.
-    pub(super) repeated: Option<Padding>,
+    pub(super) repeated: &'p [Padding],
 }
 
 /// What two boxes have in common.
-pub(super) enum Common {
+pub(super) enum Common<T> {
     /// These elements.
-    Copy(StridedCopy),
+    Some(T),
     /// None: they are of different ranks' coordinates.
     Nothing,
     /// They cannot be addressed.
     Unaddressable,
 }
 
+/// The elements that two boxes have in common, by the axes of the target box. Offsets are of the first of them.
+pub(super) struct Meeting {
+    pub(super) axes: Vec<MetAxis>,
+    pub(super) source_offset: usize,
+    pub(super) target_offset: usize,
+}
+
+/// An axis of the target box, as far as both boxes have it.
+pub(super) struct MetAxis {
+    /// The first coordinate, counted from 0.
+    pub(super) from: u64,
+    /// How many there are; one where a name fixes it.
+    pub(super) len: u64,
+    pub(super) fixed: bool,
+    /// Elements from one coordinate to the next.
+    pub(super) source: usize,
+    pub(super) target: usize,
+}
+
 impl Pair<'_, '_> {
-    pub(super) fn common(&self) -> Common {
-        match self.copy() {
+    pub(super) fn common(&self) -> Common<StridedCopy> {
+        self.found(|meeting| self.copy(&meeting))
+    }
+
+    pub(super) fn meeting(&self) -> Common<Meeting> {
+        self.found(Some)
+    }
+
+    fn found<T>(&self, of: impl FnOnce(Meeting) -> Option<T>) -> Common<T> {
+        match self.meet() {
             None => Common::Unaddressable,
             Some(None) => Common::Nothing,
-            Some(Some(copy)) => Common::Copy(copy),
+            Some(Some(meeting)) => of(meeting).map_or(Common::Unaddressable, Common::Some),
         }
     }
 
     /// The axes of the copy in its order, each with the coordinate that it begins at.
     pub(super) fn coordinates(&self) -> Vec<(&AxisUse, u64)> {
-        let open = self.target.axes.iter().filter(|axis| self.fixed(&axis.axis).is_none());
-        let first = |axis: &BoxAxis| {
-            let mut sources = self.source.axes.iter();
-            let partner = sources.find(|other| same_axis(&other.axis, &axis.axis, self.source, self.target));
-            let begins = partner.map_or(axis.from, |partner| partner.from.max(axis.from));
-            self.binding.range(axis.axis.axis).map_or(0, |(from, _)| from).saturating_add(begins)
+        let Some(Some(meeting)) = self.meet() else { return Vec::new() };
+        let met = self.target.axes.iter().zip(meeting.axes).filter(|(_, met)| !met.fixed);
+        let first = |axis: &BoxAxis, from: u64| {
+            self.binding.range(axis.axis.axis).map_or(0, |(start, _)| start).saturating_add(from)
         };
-        open.map(|axis| (&axis.axis, first(axis))).collect()
+        met.map(|(axis, met)| (&axis.axis, first(axis, met.from))).collect()
     }
 
     fn source_step(&self, axis: &BoxAxis) -> Option<usize> {
@@ -61,16 +87,34 @@ impl Pair<'_, '_> {
         self.strides[dim].checked_mul(usize::try_from(step).ok()?)
     }
 
+    fn copy(&self, meeting: &Meeting) -> Option<StridedCopy> {
+        let mut copy = StridedCopy {
+            shape: Vec::new(),
+            source_offset: meeting.source_offset,
+            source_strides: Vec::new(),
+            target_offset: meeting.target_offset,
+            target_strides: Vec::new(),
+        };
+        for axis in meeting.axes.iter().filter(|axis| !axis.fixed) {
+            copy.push(axis.len, axis.source, axis.target)?;
+        }
+        for rows in self.repeated {
+            copy.push(rows.len, 0, self.target_step(rows.dim, rows.step)?)?;
+        }
+        Some(copy)
+    }
+
     /// The outer `None` is what cannot be addressed, the inner one what does not meet.
-    fn copy(&self) -> Option<Option<StridedCopy>> {
+    fn meet(&self) -> Option<Option<Meeting>> {
         let (source, target) = (self.source, self.target);
-        let mut copy = self.origin()?;
+        let mut meeting = self.origin()?;
         let mut open: Vec<&BoxAxis> = source.axes.iter().collect();
         for axis in &target.axes {
             let step = self.target_step(axis.dim, axis.step)?;
             if let Some(at) = self.fixed(&axis.axis) {
-                let Some(at) = within(axis, at) else { return Some(None) };
-                copy.target_offset = copy.target_offset.checked_add(at.checked_mul(step)?)?;
+                let Some(inside) = within(axis, at) else { return Some(None) };
+                meeting.target_offset = meeting.target_offset.checked_add(inside.checked_mul(step)?)?;
+                meeting.axes.push(MetAxis { from: at, len: 1, fixed: true, source: 0, target: step });
                 continue;
             }
             let partner = open.iter().position(|other| same_axis(&other.axis, &axis.axis, source, target));
@@ -79,7 +123,8 @@ impl Pair<'_, '_> {
                 if !axis.axis.broadcast {
                     return None;
                 }
-                copy.push(axis.len, 0, step)?;
+                let (from, len) = (axis.from, axis.len);
+                meeting.axes.push(MetAxis { from, len, fixed: false, source: 0, target: step });
                 continue;
             };
             let partner = open.remove(partner);
@@ -91,9 +136,9 @@ impl Pair<'_, '_> {
             let own = self.source_step(partner)?;
             let skipped =
                 |at: u64, first: u64, step: usize| usize::try_from(at - first).ok()?.checked_mul(step);
-            copy.target_offset = copy.target_offset.checked_add(skipped(from, axis.from, step)?)?;
-            copy.source_offset = copy.source_offset.checked_add(skipped(from, partner.from, own)?)?;
-            copy.push(to - from, own, step)?;
+            meeting.target_offset = meeting.target_offset.checked_add(skipped(from, axis.from, step)?)?;
+            meeting.source_offset = meeting.source_offset.checked_add(skipped(from, partner.from, own)?)?;
+            meeting.axes.push(MetAxis { from, len: to - from, fixed: false, source: own, target: step });
         }
         for axis in open {
             let at = match self.fixed(&axis.axis) {
@@ -103,31 +148,26 @@ impl Pair<'_, '_> {
             };
             let Some(at) = within(axis, at) else { return Some(None) };
             let step = self.source_step(axis)?;
-            copy.source_offset = copy.source_offset.checked_add(at.checked_mul(step)?)?;
+            meeting.source_offset = meeting.source_offset.checked_add(at.checked_mul(step)?)?;
         }
-        if let Some(rows) = self.repeated {
-            copy.push(rows.len, 0, self.target_step(rows.dim, rows.step)?)?;
-        }
-        Some(Some(copy))
+        Some(Some(meeting))
     }
 
-    /// No elements yet, at the first ones of both boxes.
-    fn origin(&self) -> Option<StridedCopy> {
-        let mut copy = StridedCopy {
-            shape: Vec::new(),
+    /// No axes yet, at the first elements of both boxes.
+    fn origin(&self) -> Option<Meeting> {
+        let mut meeting = Meeting {
+            axes: Vec::new(),
             source_offset: usize::try_from(self.tensor.offset).ok()?,
-            source_strides: Vec::new(),
             target_offset: 0,
-            target_strides: Vec::new(),
         };
         for (dim, start) in self.source.starts.iter().enumerate() {
             let step = usize::try_from(self.tensor.strides[dim].checked_mul(*start)?).ok()?;
-            copy.source_offset = copy.source_offset.checked_add(step)?;
+            meeting.source_offset = meeting.source_offset.checked_add(step)?;
         }
         for (dim, start) in self.target.starts.iter().enumerate() {
-            copy.target_offset = copy.target_offset.checked_add(self.target_step(dim, *start)?)?;
+            meeting.target_offset = meeting.target_offset.checked_add(self.target_step(dim, *start)?)?;
         }
-        Some(copy)
+        Some(meeting)
     }
 
     /// The coordinate, counted from 0, of an axis that a name fixes.
@@ -139,7 +179,7 @@ impl Pair<'_, '_> {
 }
 
 impl StridedCopy {
-    fn push(&mut self, len: u64, source: usize, target: usize) -> Option<()> {
+    pub(super) fn push(&mut self, len: u64, source: usize, target: usize) -> Option<()> {
         self.shape.push(usize::try_from(len).ok()?);
         self.source_strides.push(source);
         self.target_strides.push(target);

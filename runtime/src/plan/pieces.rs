@@ -9,13 +9,13 @@ use grammar::{
     Unplaced,
 };
 
-use super::found::{Found, Shard, matching};
-use super::padding::target_padding;
+use super::found::{Found, Shard, matching, read};
+use super::padding::{LARGEST_PADDED, bytes_of, target_padding, too_much_padding};
 use super::pair::{Common, Pair};
 use super::ranks::{Home, TargetRanks};
 use super::tensors::{Place, Target, check_convert, no_name, restrict, target_dtype};
 use super::{Check, PlanOptions, Source};
-use crate::bind::{Binding, Key, full_name};
+use crate::bind::{Binding, Key, name_below};
 use crate::engine::{Affine, Content, Convert, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
@@ -90,7 +90,7 @@ impl<'a> Instance<'_, 'a> {
             self.find(entry, &mut found, checks, diagnostics);
         }
         let first = found.first()?;
-        let to = self.target_way();
+        let (to, root) = self.target_way();
         let Some(layout) = binding.layout(to, &first.key) else {
             diagnostics.push(self.unknown_shape(to));
             return None;
@@ -104,8 +104,7 @@ impl<'a> Instance<'_, 'a> {
         };
         let mut targets = Vec::with_capacity(homes.len());
         for home in homes {
-            let told = if self.ranks.is_replica(self.rule, &home) { &mut Vec::new() } else { &mut *checks };
-            targets.push(self.plan_home(&found, to, layout, &home, told, diagnostics)?);
+            targets.push(self.plan_home(&found, (to, root), layout, &home, diagnostics)?);
         }
         Some(targets)
     }
@@ -114,19 +113,24 @@ impl<'a> Instance<'_, 'a> {
     fn plan_home(
         &self,
         found: &[Found<'a>],
-        to: &'a Stored,
+        (to, root): (&'a Stored, usize),
         layout: &grammar::Layout,
         home: &Home,
-        checks: &mut Vec<Check<'a>>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Target<'a>> {
         let binding = self.binding;
         let shards = || found.iter().flat_map(|f| &f.shards);
-        let own = shards().map(|s| s.tensor.dtype).max_by_key(|d| (d.is_float(), d.size()))?;
+        let own = read(found, self.rule.replicas).max_by_key(|d| (d.is_float(), d.size()))?;
         let dtype = target_dtype(binding, self.options, to.dtype.as_deref(), own);
         let key = &found.first()?.key;
         let part = StoredPart::Rank(&home.numbers);
-        let pads = self.target_pads(layout);
+        let pads = match self.target_pads(layout) {
+            Ok(pads) => pads,
+            Err(diagnostic) => {
+                diagnostics.push(*diagnostic);
+                return None;
+            }
+        };
         let placed = match layout.place(&LayoutSizes { binding, key, pads: pads.clone(), part }) {
             Ok(placed) => placed,
             Err(unplaced) => {
@@ -134,6 +138,10 @@ impl<'a> Instance<'_, 'a> {
                 return None;
             }
         };
+        if pads.iter().any(|rows| *rows > 0) && bytes_of(&placed.shape, dtype) > LARGEST_PADDED {
+            diagnostics.push(too_much_padding(layout, &pads, &placed.shape));
+            return None;
+        }
         let dims: Vec<usize> =
             placed.shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect();
         let mut piece = Pieces {
@@ -143,16 +151,18 @@ impl<'a> Instance<'_, 'a> {
             contents: Vec::new(),
             sources: Vec::new(),
             described: HashSet::new(),
+            // What has no elements has been converted by being found.
+            used: shards().filter(|s| s.tensor.elements() == 0).map(|s| s.tensor.name.as_str()).collect(),
         };
         for target in &placed.boxes {
             if target.pads.is_empty() {
-                self.copy_box(found, target, None, &mut piece, checks, diagnostics)?;
+                self.copy_box(found, target, &[], &mut piece, diagnostics)?;
             } else {
                 self.fill_padding(found, layout, &pads, target, &mut piece, diagnostics)?;
             }
         }
         let holes = self.ranks.holes(&to.name, self.key, home);
-        let Some(name) = full_name(binding.mapping, binding.to(), &to.name, &holes) else {
+        let Some(name) = name_below(binding.mapping, binding.to(), root, &to.name, &holes) else {
             diagnostics.push(no_name(binding, to, self.key));
             return None;
         };
@@ -166,17 +176,20 @@ impl<'a> Instance<'_, 'a> {
             of: (self.number, self.key.clone()),
             tensor,
             sources: piece.sources,
+            used: piece.used,
         })
     }
 
-    /// The way a target is stored: the one that is written, or the one it has already where only ranks change.
-    pub(super) fn target_way(&self) -> &'a Stored {
+    /// The way a target is stored: the one that is written, or the one it has already where only ranks change; and below
+    /// which root.
+    pub(super) fn target_way(&self) -> (&'a Stored, usize) {
         let written = self.binding.written(self.entry);
         let kept = self.binding.mapping.reflected.then(|| {
             let claim = (self.number, self.entry_number, restrict(self.key, &written.name));
-            self.entry.stored.get(self.binding.claims.entries.get(&claim)?.era)
+            let claimed = self.binding.claims.entries.get(&claim)?;
+            Some((self.entry.stored.get(claimed.era)?, claimed.root))
         });
-        kept.flatten().unwrap_or(written)
+        kept.flatten().unwrap_or((written, 0))
     }
 
     /// Copies into one box of the target from all boxes that hold some of its elements.
@@ -184,106 +197,40 @@ impl<'a> Instance<'_, 'a> {
         &self,
         found: &[Found<'a>],
         target: &LayoutBox,
-        repeated: Option<Padding>,
+        repeated: &[Padding],
         piece: &mut Pieces<'a>,
-        checks: &mut Vec<Check<'a>>,
         diagnostics: &mut Diagnostics,
     ) -> Option<()> {
-        for (f, shard, source) in matching(found, with_labels(&target.labels, self.entry)) {
+        for (f, shard, held) in matching(found, with_labels(&target.labels, self.entry)) {
             let affine = engine_affine(f.stored.affine.to(piece.affine));
             let convert = Convert { from: shard.tensor.dtype, to: piece.dtype, affine };
             if !check_convert(&convert, self.rule, shard.tensor, diagnostics) {
                 return None;
             }
-            let (binding, tensor, strides) = (self.binding, shard.tensor, &piece.strides);
+            let (binding, tensor, source, strides) = (self.binding, shard.tensor, &held.own, &piece.strides);
             let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated };
             let copy = match pair.common() {
-                Common::Copy(copy) => copy,
+                Common::Some(copy) => copy,
                 Common::Nothing => continue,
                 Common::Unaddressable => {
                     diagnostics.push(self.unaddressable(shard.tensor));
                     return None;
                 }
             };
-            if repeated.is_none() {
-                self.check_broadcast(shard.tensor, source, &copy, checks);
-                if piece.described.insert(shard.number) {
-                    piece.sources.push(describe(f, shard, &copy, &convert));
-                }
+            piece.used.insert(&tensor.name);
+            piece.used.extend(held.replicas.iter().map(|(replica, _)| replica.name.as_str()));
+            if repeated.is_empty() && piece.described.insert(shard.number) {
+                piece.sources.push(describe(f, shard, &copy, &convert));
             }
-            piece.contents.push(self.content(shard, copy, convert));
+            piece.contents.push(self.content(held, &pair, copy, convert));
         }
         Some(())
     }
 
-    /// The copies of all elements of a box, with their sources and dtypes.
-    pub(super) fn copies(
-        &self,
-        found: &[Found<'a>],
-        target: &LayoutBox,
-        pieces: &Pieces<'a>,
-    ) -> Vec<(StridedCopy, &'a [u8], DType)> {
-        let boxes = matching(found, with_labels(&target.labels, self.entry));
-        let copies = boxes.filter_map(|(f, shard, source)| {
-            let (binding, tensor, strides) = (self.binding, shard.tensor, &pieces.strides);
-            let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated: None };
-            match pair.common() {
-                Common::Copy(copy) => Some((copy, binding.checkpoint.bytes(tensor), tensor.dtype)),
-                Common::Nothing | Common::Unaddressable => None,
-            }
-        });
-        copies.collect()
-    }
-
     /// The padding of the target's dimensions: the config value with the name of the padding's label, or none.
-    fn target_pads(&self, layout: &grammar::Layout) -> Vec<u64> {
-        layout.dims.iter().map(|factor| target_padding(self.binding, factor).unwrap_or(0)).collect()
-    }
-
-    /// Copies along a broadcast axis must all be what the first one is, which is the one that is taken.
-    pub(super) fn check_broadcast(
-        &self,
-        tensor: &'a Tensor,
-        source: &LayoutBox,
-        copy: &StridedCopy,
-        checks: &mut Vec<Check<'a>>,
-    ) {
-        let copies: Vec<&grammar::BoxAxis> =
-            source.axes.iter().filter(|a| a.axis.broadcast && a.len > 1).collect();
-        let Some(first) = copies.first() else { return };
-        let sizes: Option<Vec<(usize, usize)>> = copies
-            .iter()
-            .map(|a| {
-                let step = tensor.strides[a.dim].checked_mul(a.step)?;
-                Some((usize::try_from(a.len).ok()?, usize::try_from(step).ok()?))
-            })
-            .collect();
-        // Sizes of a tensor that is mapped fit memory.
-        let Some(sizes) = sizes else { return };
-        let names: Vec<String> =
-            copies.iter().map(|a| format!("`{}`", self.binding.mapping.axis(a.axis.axis).name)).collect();
-        let with = |own: &[usize], more: Vec<usize>| [own, more.as_slice()].concat();
-        let bytes = self.binding.checkpoint.bytes(tensor);
-        checks.push(Check {
-            copy: StridedCopy {
-                shape: with(&copy.shape, sizes.iter().map(|(len, _)| *len).collect()),
-                source_offset: copy.source_offset,
-                source_strides: with(&copy.source_strides, vec![0; sizes.len()]),
-                target_offset: copy.source_offset,
-                target_strides: with(&copy.source_strides, sizes.iter().map(|(_, step)| *step).collect()),
-            },
-            dtype: tensor.dtype,
-            left: bytes,
-            right: bytes,
-            code: Code::BroadcastDiffers,
-            message: format!(
-                "the copies of `{}` along {} are not all the same",
-                tensor.name,
-                names.join(" and ")
-            ),
-            span: first.axis.span,
-            file: self.binding.checkpoint.file(),
-        });
+    fn target_pads(&self, layout: &grammar::Layout) -> Result<Vec<u64>, Box<Diagnostic>> {
+        let rows = layout.dims.iter().map(|factor| target_padding(self.binding, factor));
+        rows.map(|rows| Ok(rows?.unwrap_or(0))).collect()
     }
 
     /// Parts that are absent leave elements without a source.
@@ -352,7 +299,7 @@ impl<'a> Instance<'_, 'a> {
         }
     }
 
-    fn unaddressable(&self, tensor: &Tensor) -> Diagnostic {
+    pub(super) fn unaddressable(&self, tensor: &Tensor) -> Diagnostic {
         Diagnostic::error(
             Code::ShapeMismatch,
             self.rule.span,
@@ -390,8 +337,8 @@ fn describe(f: &Found<'_>, shard: &Shard<'_>, copy: &StridedCopy, convert: &Conv
         let parts: Vec<String> = shard
             .boxes
             .iter()
-            .filter(|b| b.pads.is_empty())
-            .flat_map(|b| b.labels.values().cloned())
+            .filter(|held| held.own.pads.is_empty())
+            .flat_map(|held| held.own.labels.values().cloned())
             .collect();
         if !parts.is_empty() {
             steps.insert(0, format!("taken apart into {}", parts.join(", ")));
@@ -411,14 +358,16 @@ pub(super) fn with_labels(labels: &Labels, entry: &Entry) -> Labels {
 
 /// What is gathered for one target.
 pub(super) struct Pieces<'a> {
-    dtype: DType,
+    pub(super) dtype: DType,
     /// Row-major steps of the target.
     pub(super) strides: Vec<usize>,
-    affine: grammar::Affine,
+    pub(super) affine: grammar::Affine,
     pub(super) contents: Vec<Content<'a>>,
     sources: Vec<Source>,
     /// Numbers of the tensors among the sources.
     described: HashSet<usize>,
+    /// Names of all tensors that hold what has been copied.
+    used: HashSet<&'a str>,
 }
 
 pub(super) fn engine_affine(affine: grammar::Affine) -> Option<Affine> {

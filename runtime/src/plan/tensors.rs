@@ -11,8 +11,8 @@ use super::notes::notes;
 use super::pieces::{Instance, LayoutSizes, StoredPart};
 use super::ranks::{Home, TargetRanks, scopes_of};
 use super::ties::{check_ties, plan_ties};
-use super::{Check, PlanOptions, Source};
-use crate::bind::{Binding, Key, full_name, is_in_roots, is_renaming, sorted_key};
+use super::{Check, PlanOptions, Source, compare_once};
+use crate::bind::{Binding, Key, full_name, is_in_roots, is_renaming, name_below, sorted_key};
 use crate::engine::{Content, Convert, Fill, Region, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
@@ -50,6 +50,8 @@ pub(super) struct Target<'a> {
     pub(super) of: (usize, Key),
     pub(super) tensor: TargetTensor<'a>,
     pub(super) sources: Vec<Source>,
+    /// Names of all stored tensors that hold some of it.
+    pub(super) used: HashSet<&'a str>,
 }
 
 /// Where a parameter stands in a file of its own side: scope by scope as the mapping lists them, layer by layer.
@@ -118,6 +120,7 @@ pub(super) fn plan_tensors<'a>(
         plan_emitted(binding, emit, &mut targets, diagnostics);
     }
     check_ties(binding, &mut checks, diagnostics);
+    compare_once(&mut checks);
     if !diagnostics.has_errors() {
         check_used(binding, &targets, diagnostics);
     }
@@ -185,23 +188,26 @@ fn plan_renaming<'a>(
     diagnostics: &mut Diagnostics,
 ) {
     let rule = &binding.mapping.rules[number];
-    let mut first_of: HashMap<(Key, &[String]), &Tensor> = HashMap::new();
+    let mut first_of: HashMap<(Key, &[String]), (&Tensor, usize)> = HashMap::new();
     let Some(entry) = rule.sides[binding.to().index()].first() else { return };
     let to = binding.written(entry);
     for claim in binding.claims.renamed.iter().filter(|r| r.rule == number) {
         let tensor = &binding.checkpoint.tensors()[claim.tensor];
         match first_of.entry((sorted_key(&claim.captures), &claim.captures.stars)) {
             Slot::Occupied(first) => {
-                checks.push(Check::of_replicas(binding, [first.get(), tensor], rule.span));
+                let (first, at) = *first.get();
+                checks.push(Check::of_whole_replicas(binding, [first, tensor], rule.span));
+                targets.get_mut(at).into_iter().for_each(|target| _ = target.used.insert(&tensor.name));
                 continue;
             }
             Slot::Vacant(free) => {
-                free.insert(tensor);
+                free.insert((tensor, targets.len()));
             }
         }
         let from = &rule.sides[binding.from.index()][claim.entry].stored[claim.era];
         let affine = super::pieces::engine_affine(from.affine.to(to.affine));
-        let Some(name) = full_name(binding.mapping, binding.to(), &to.name, &claim.captures) else {
+        let root = if binding.mapping.reflected { claim.root } else { 0 };
+        let Some(name) = name_below(binding.mapping, binding.to(), root, &to.name, &claim.captures) else {
             diagnostics.push(no_name(binding, to, &sorted_key(&claim.captures)));
             continue;
         };
@@ -220,6 +226,7 @@ fn plan_renaming<'a>(
             of: (number, sorted_key(&claim.captures)),
             tensor: TargetTensor { name, dtype, shape: tensor.shape.clone(), contents },
             sources: vec![source],
+            used: HashSet::from([tensor.name.as_str()]),
         });
     }
 }
@@ -240,7 +247,7 @@ pub(super) fn no_name(binding: &Binding<'_>, to: &grammar::Stored, key: &Key) ->
 
 /// Every stored tensor that a rule takes goes somewhere.
 fn check_used(binding: &Binding<'_>, targets: &[Target<'_>], diagnostics: &mut Diagnostics) {
-    let used: HashSet<&str> = targets.iter().flat_map(|t| &t.sources).map(|s| s.name.as_str()).collect();
+    let used: HashSet<&str> = targets.iter().flat_map(|target| &target.used).copied().collect();
     let mut left: Vec<usize> = binding
         .claims
         .tensors()
@@ -323,6 +330,7 @@ fn plan_emitted<'a>(
             of: (usize::MAX, key.clone()),
             tensor: TargetTensor { name, dtype, shape, contents },
             sources: vec![Source { name: "(made)".to_owned(), steps: vec![made] }],
+            used: HashSet::new(),
         });
     }
 }

@@ -8,7 +8,7 @@ use super::Check;
 use super::ranks::TargetRanks;
 use super::tensors::{Place, Target, restrict};
 use crate::Tensor;
-use crate::bind::{Binding, full_name, is_in_roots, sorted_key, split_over};
+use crate::bind::{Binding, full_name, is_in_roots, name_below, sorted_key, split_over};
 use crate::engine::TargetTensor;
 
 /// Copies that the target's format needs, on the ranks that the mapping names.
@@ -45,6 +45,7 @@ pub(super) fn plan_ties<'a>(
                     of: target.of.clone(),
                     tensor: TargetTensor { name, ..target.tensor.clone() },
                     sources: target.sources.clone(),
+                    used: target.used.clone(),
                 });
             }
         }
@@ -132,8 +133,9 @@ fn original_of<'a>(
             }
         }
     }
-    let name = full_name(binding.mapping, binding.from, of, holes)?;
-    binding.checkpoint.tensor(&name)
+    let roots = 0..binding.mapping.side(binding.from).roots.len();
+    let mut names = roots.filter_map(|root| name_below(binding.mapping, binding.from, root, of, holes));
+    names.find_map(|name| binding.checkpoint.tensor(&name))
 }
 
 fn broken_tie(message: &str, span: grammar::Span) -> Diagnostic {
