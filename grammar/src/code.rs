@@ -178,6 +178,10 @@ codes! {
     ReplicasDiffer = "0621", "replicas differ";
     /// An axis that ranks cannot share evenly.
     UnevenRanks = "0622", "ranks cannot share evenly";
+    /// Parts of one parameter whose dtypes no dtype holds.
+    NoCommonDType = "0623", "parts without a common dtype";
+    /// Copies of integers on several ranks that were to be added up.
+    IntegerReplicas = "0624", "integers are not added up";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

@@ -12,6 +12,8 @@ use crate::pickle::Py;
 /// Element types that tests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
+    /// 64-bit float.
+    F64,
     /// 32-bit float.
     F32,
     /// 16-bit float.
@@ -20,6 +22,14 @@ pub enum Dtype {
     BF16,
     /// 64-bit integer.
     I64,
+    /// 32-bit integer.
+    I32,
+    /// 16-bit integer.
+    I16,
+    /// 8-bit integer.
+    I8,
+    /// 8-bit integer without a sign.
+    U8,
     /// Pair of 32-bit floats.
     C64,
 }
@@ -27,19 +37,27 @@ pub enum Dtype {
 impl Dtype {
     pub(crate) fn storage_class(self) -> &'static str {
         match self {
+            Dtype::F64 => "DoubleStorage",
             Dtype::F32 => "FloatStorage",
             Dtype::F16 => "HalfStorage",
             Dtype::BF16 => "BFloat16Storage",
             Dtype::I64 => "LongStorage",
+            Dtype::I32 => "IntStorage",
+            Dtype::I16 => "ShortStorage",
+            Dtype::I8 => "CharStorage",
+            Dtype::U8 => "ByteStorage",
             Dtype::C64 => "ComplexFloatStorage",
         }
     }
 
-    fn size(self) -> usize {
+    /// Bytes of an element.
+    #[must_use]
+    pub fn size(self) -> usize {
         match self {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::BF16 => 2,
-            Dtype::I64 | Dtype::C64 => 8,
+            Dtype::I8 | Dtype::U8 => 1,
+            Dtype::F16 | Dtype::BF16 | Dtype::I16 => 2,
+            Dtype::F32 | Dtype::I32 => 4,
+            Dtype::F64 | Dtype::I64 | Dtype::C64 => 8,
         }
     }
 }
@@ -64,7 +82,15 @@ pub struct TensorSpec {
 /// A torch file in the making.
 #[derive(Debug, Default)]
 pub struct TorchFile {
-    storages: Vec<(String, usize, u64)>,
+    storages: Vec<(String, Bytes)>,
+}
+
+/// What a storage holds.
+#[derive(Clone, Debug)]
+enum Bytes {
+    /// So many bytes of noise, by a seed.
+    Noise(usize, u64),
+    Given(Vec<u8>),
 }
 
 impl TorchFile {
@@ -72,7 +98,8 @@ impl TorchFile {
     pub fn tensor(&mut self, dtype: Dtype, shape: &[usize]) -> Py {
         let elements: usize = shape.iter().product();
         let key = self.storages.len().to_string();
-        self.storages.push((key.clone(), elements * dtype.size(), self.storages.len() as u64 + 1));
+        let noise = Bytes::Noise(elements * dtype.size(), self.storages.len() as u64 + 1);
+        self.storages.push((key.clone(), noise));
         let mut strides = vec![1; shape.len()];
         for i in (1..shape.len()).rev() {
             strides[i - 1] = strides[i] * shape[i];
@@ -87,16 +114,32 @@ impl TorchFile {
         })
     }
 
+    /// Adds a storage of these bytes, and a tensor that is a view of it.
+    pub fn view(
+        &mut self,
+        dtype: Dtype,
+        bytes: Vec<u8>,
+        offset: usize,
+        shape: &[usize],
+        strides: &[usize],
+    ) -> Py {
+        let key = self.storages.len().to_string();
+        let storage_elements = bytes.len() / dtype.size();
+        self.storages.push((key.clone(), Bytes::Given(bytes)));
+        let (shape, strides) = (shape.to_vec(), strides.to_vec());
+        Py::Tensor(TensorSpec { dtype, storage: key, storage_elements, offset, shape, strides })
+    }
+
     /// Adds a storage with the same elements as those of `tensor`, and a tensor over it.
     ///
     /// # Panics
     /// Where `tensor` is no tensor of this file.
     pub fn twin(&mut self, tensor: &Py) -> Py {
         let Py::Tensor(spec) = tensor else { panic!("{tensor:?} is no tensor") };
-        let found = self.storages.iter().find(|(key, ..)| *key == spec.storage);
-        let (_, bytes, seed) = found.expect("the tensor is of this file").clone();
+        let found = self.storages.iter().find(|(key, _)| *key == spec.storage);
+        let (_, bytes) = found.expect("the tensor is of this file").clone();
         let key = self.storages.len().to_string();
-        self.storages.push((key.clone(), bytes, seed));
+        self.storages.push((key.clone(), bytes));
         Py::Tensor(TensorSpec { storage: key, ..spec.clone() })
     }
 
@@ -112,9 +155,12 @@ impl TorchFile {
         zip.write_all(&root.dump())?;
         zip.start_file("archive/byteorder", options)?;
         zip.write_all(b"little")?;
-        for (key, bytes, seed) in &self.storages {
+        for (key, bytes) in &self.storages {
             zip.start_file(format!("archive/data/{key}"), options.with_alignment(64))?;
-            noise(&mut zip, *bytes, *seed)?;
+            match bytes {
+                Bytes::Noise(bytes, seed) => noise(&mut zip, *bytes, *seed)?,
+                Bytes::Given(bytes) => zip.write_all(bytes)?,
+            }
         }
         zip.start_file("archive/version", options)?;
         zip.write_all(b"3\n")?;

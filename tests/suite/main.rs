@@ -22,6 +22,7 @@ mod port_inputs;
 mod port_model;
 mod prose;
 mod random_layouts;
+mod random_replicas;
 mod ranks;
 mod resplit;
 mod run;

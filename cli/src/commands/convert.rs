@@ -19,6 +19,8 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
     let target = &mapping.side(from.other()).name;
     let directory = args.output.clone().unwrap_or_else(|| default_output(&args.conversion.input, target));
     check_directory(&directory)?;
+    let told = args.format == Format::Json || !args.quiet;
+    let notes = [plan.notes(), &if told { plan.notes_on_steps() } else { Vec::new() }].concat();
     if !args.quiet {
         let source = &mapping.side(*from).name;
         writeln!(
@@ -28,7 +30,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
             checkpoint.format(),
             mapping.name
         )?;
-        for note in plan.notes() {
+        for note in &notes {
             writeln!(streams.err, "note: {note}")?;
         }
     }
@@ -56,7 +58,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
         }
         Err(error) => return Err(Failure::new(error)),
     }
-    report(args, &plan, &directory, streams)
+    report(args, &plan, &notes, &directory, streams)
 }
 
 /// A file where the directory, or one above it, must be.
@@ -82,6 +84,7 @@ fn default_output(input: &Path, target: &str) -> PathBuf {
 fn report(
     args: &Convert,
     plan: &Plan<'_>,
+    notes: &[String],
     directory: &Path,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
@@ -103,8 +106,7 @@ fn report(
             .iter()
             .map(|(name, bytes, tensors)| json!({ "name": name, "bytes": bytes, "tensors": tensors }))
             .collect();
-        let result =
-            json!({ "output": directory.display().to_string(), "files": files, "notes": plan.notes() });
+        let result = json!({ "output": directory.display().to_string(), "files": files, "notes": notes });
         writeln!(streams.out, "{result:#}")?;
         return Ok(());
     }

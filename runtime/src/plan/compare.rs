@@ -159,12 +159,14 @@ impl<'a> Pairing<'_, 'a> {
             }
         }
         let (Some(first), Some(second)) = (firsts.first(), seconds.first()) else { return };
-        let dtype = |found: &[Found<'a>]| {
-            let dtypes = found.iter().flat_map(|f| &f.shards).map(|s| s.tensor.dtype);
-            dtypes.max_by_key(|d| (d.is_float(), d.size()))
-        };
-        let (Some(own), Some(other)) = (dtype(&firsts), dtype(&seconds)) else { return };
         let Some(shard) = second.shards.first() else { return };
+        let stated = second.stored.dtype.as_deref();
+        let dtypes = [(0, &firsts), (1, &seconds)]
+            .map(|(which, found)| self.instance(which, 0, key).own_dtype(found, stated));
+        let [Ok(own), Ok(other)] = dtypes else {
+            dtypes.into_iter().filter_map(Result::err).for_each(|diagnostic| diagnostics.push(*diagnostic));
+            return;
+        };
         let mut parameter = ParameterPair {
             name: shard.tensor.name.clone(),
             dtypes: [own, other],
@@ -237,7 +239,7 @@ impl<'a> Pairing<'_, 'a> {
             let convert = Convert { from: shard.tensor.dtype, to: other.tensor.dtype, affine };
             let from = StridedCopy { target_offset: 0, target_strides: dense.clone(), ..copy.clone() };
             let instance = self.instance(0, 0, &key);
-            let made = convert.check().is_ok().then(|| instance.content(shard, from, convert));
+            let made = convert.check().ok().and_then(|()| instance.content(shard, &pair, from, convert));
             parameter.parts.push(PartPair {
                 fixed: fixed(input.mapping, &key, &target.labels),
                 axes: named(input.mapping, &pair.coordinates()),

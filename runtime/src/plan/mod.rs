@@ -10,7 +10,9 @@ mod padding;
 mod pair;
 mod pieces;
 mod ranks;
+mod renaming;
 mod replicas;
+mod round_trip;
 mod tensors;
 mod ties;
 mod torch;
@@ -24,6 +26,7 @@ use grammar::{Code, Diagnostic, Diagnostics, Format};
 pub(crate) use compare::{Pairs, ParameterPair, PartPair, pair_parameters};
 pub(crate) use documents::to_json;
 pub(crate) use pieces::{LayoutSizes, StoredPart};
+pub(crate) use round_trip::RoundTrip;
 
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
@@ -48,6 +51,7 @@ pub struct Plan<'a> {
     pub(crate) output: OutputPlan,
     pub(crate) documents: Vec<SmallFile>,
     pub(crate) checks: Vec<Check<'a>>,
+    pub(crate) round_trips: Vec<RoundTrip<'a>>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -67,6 +71,8 @@ pub(crate) struct Check<'a> {
     pub(crate) dtype: DType,
     pub(crate) left: &'a [u8],
     pub(crate) right: &'a [u8],
+    /// Why they cannot hold the same, where that shows without reading them.
+    pub(crate) unlike: Option<String>,
     /// What to say where they differ.
     pub(crate) code: Code,
     pub(crate) message: String,
@@ -76,7 +82,7 @@ pub(crate) struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// That two stored tensors of one shape and dtype hold the same bits.
+    /// That two stored tensors are of one shape and dtype and hold the same bits.
     fn of_tensors(
         binding: &Binding<'a>,
         [one, other]: [&'a Tensor; 2],
@@ -93,6 +99,10 @@ impl<'a> Check<'a> {
             dtype: one.dtype,
             left: binding.checkpoint.bytes(one),
             right: binding.checkpoint.bytes(other),
+            unlike: (one.shape != other.shape || one.dtype != other.dtype).then(|| {
+                let [one, other] = [one, other].map(|tensor| format!("{} {:?}", tensor.dtype, tensor.shape));
+                format!("one is {one}, the other {other}")
+            }),
             code,
             message,
             span,
@@ -146,6 +156,7 @@ impl<'a> Plan<'a> {
                 output,
                 documents,
                 checks: planned.checks,
+                round_trips: planned.round_trips,
                 notes,
             }),
             _ => {
@@ -164,13 +175,14 @@ impl<'a> Plan<'a> {
         mut diagnostics: Diagnostics,
     ) -> Result<Plan<'a>, Diagnostics> {
         let checks = std::mem::take(&mut planned.checks);
+        let round_trips = std::mem::take(&mut planned.round_trips);
         let files = torch::plan_rank_files(binding, &planned, state);
         if let Err(error) = &files {
             diagnostics.push(Diagnostic::without_place(Code::NamesOverlap, error.to_string()));
         }
         match files {
             Ok(torch::RankFiles { output, targets, sources }) if !diagnostics.has_errors() => {
-                Ok(Plan { targets, sources, output, documents: Vec::new(), checks, notes })
+                Ok(Plan { targets, sources, output, documents: Vec::new(), checks, round_trips, notes })
             }
             _ => {
                 diagnostics.sort();

@@ -102,14 +102,15 @@ impl<'a> Instance<'_, 'a> {
             return None;
         }
         let copies = self.copies(found, &real, pieces);
-        let dtype = copies.first()?.2;
         let (mut all, mut shape) = (Vec::new(), Vec::new());
-        for (copy, source, _) in copies {
+        for (copy, source, dtype) in copies {
             let last = others.min(copy.shape.len().checked_sub(1)?);
             let mut strides = vec![0];
             strides.extend(&copy.source_strides[..last]);
             shape = copy.shape[..last].to_vec();
             all.push(Rows {
+                dtype,
+                affine: None,
                 source,
                 offset: copy.source_offset,
                 count: copy.shape[last],
@@ -122,7 +123,8 @@ impl<'a> Instance<'_, 'a> {
             return None;
         }
         region.shape[0] = usize::try_from(rows.len).ok()?;
-        Some(Content::Fill { region, fill: Fill::Mean(Mean { dtype, rows: all, sum: false }) })
+        let divisor = all.iter().map(|rows| rows.count).sum();
+        Some(Content::Fill { region, fill: Fill::Mean(Mean { rows: all, divisor }) })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::bind::{Binding, Key};
 use crate::engine::StridedCopy;
 
 /// Two boxes of one parameter, in a stored tensor and in a target.
+#[derive(Clone, Copy)]
 pub(super) struct Pair<'p, 'a> {
     pub(super) binding: &'p Binding<'a>,
     /// Coordinates that names fix.

@@ -5,17 +5,18 @@ use std::collections::HashSet;
 use transship_grammar as grammar;
 
 use grammar::{
-    AxisUse, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Padding, RankId, Rule, Sizes, Stored,
-    Unplaced,
+    AxisUse, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Padding, RankId, Replicas, Rule, Sizes,
+    Stored, Unplaced,
 };
 
 use super::found::{Found, Shard, matching};
 use super::padding::target_padding;
 use super::pair::{Common, Pair};
 use super::ranks::{Home, TargetRanks};
-use super::tensors::{Place, Target, check_convert, no_name, restrict, target_dtype};
-use super::{Check, PlanOptions, Source};
-use crate::bind::{Binding, Key, full_name};
+use super::replicas::{add_nothing, integer_replicas};
+use super::tensors::{Place, Target, check_convert, dimensions, no_name, restrict, target_dtype};
+use super::{Check, PlanOptions, RoundTrip, Source};
+use crate::bind::{Binding, Key, full_name, split_over};
 use crate::engine::{Affine, Content, Convert, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
@@ -103,9 +104,28 @@ impl<'a> Instance<'_, 'a> {
             }
         };
         let mut targets = Vec::with_capacity(homes.len());
+        let split = split_over(to, Some(layout));
+        let mut held: HashSet<Vec<u64>> = HashSet::new();
+        let several = homes.len() > 1;
         for home in homes {
-            let told = if self.ranks.is_replica(self.rule, &home) { &mut Vec::new() } else { &mut *checks };
-            targets.push(self.plan_home(&found, to, layout, &home, told, diagnostics)?);
+            // What several ranks hold is told of on the first of them.
+            let first = held.insert(split.iter().map(|rank| home.numbers[rank.index()]).collect());
+            let told = if first { &mut *checks } else { &mut Vec::new() };
+            let mut target = self.plan_home(&found, to, layout, &home, told, diagnostics)?;
+            if !first {
+                target.round_trips.clear();
+            }
+            if self.rule.replicas == Replicas::Sum && several {
+                if !target.tensor.dtype.is_float() {
+                    let (name, dtype) = (&target.tensor.name, target.tensor.dtype);
+                    diagnostics.push(integer_replicas(binding, name, dtype, self.rule.span));
+                    return None;
+                }
+                if !first {
+                    add_nothing(&mut target.tensor, &mut target.sources);
+                }
+            }
+            targets.push(target);
         }
         Some(targets)
     }
@@ -122,7 +142,13 @@ impl<'a> Instance<'_, 'a> {
     ) -> Option<Target<'a>> {
         let binding = self.binding;
         let shards = || found.iter().flat_map(|f| &f.shards);
-        let own = shards().map(|s| s.tensor.dtype).max_by_key(|d| (d.is_float(), d.size()))?;
+        let own = match self.own_dtype(found, to.dtype.as_deref()) {
+            Ok(own) => own,
+            Err(diagnostic) => {
+                diagnostics.push(*diagnostic);
+                return None;
+            }
+        };
         let dtype = target_dtype(binding, self.options, to.dtype.as_deref(), own);
         let key = &found.first()?.key;
         let part = StoredPart::Rank(&home.numbers);
@@ -134,14 +160,13 @@ impl<'a> Instance<'_, 'a> {
                 return None;
             }
         };
-        let dims: Vec<usize> =
-            placed.shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect();
         let mut piece = Pieces {
             dtype,
-            strides: row_major(&dims),
+            strides: row_major(&dimensions(&placed.shape)),
             affine: to.affine,
             contents: Vec::new(),
             sources: Vec::new(),
+            round_trips: Vec::new(),
             described: HashSet::new(),
         };
         for target in &placed.boxes {
@@ -166,6 +191,7 @@ impl<'a> Instance<'_, 'a> {
             of: (self.number, self.key.clone()),
             tensor,
             sources: piece.sources,
+            round_trips: piece.round_trips,
         })
     }
 
@@ -190,11 +216,10 @@ impl<'a> Instance<'_, 'a> {
         diagnostics: &mut Diagnostics,
     ) -> Option<()> {
         for (f, shard, source) in matching(found, with_labels(&target.labels, self.entry)) {
-            let affine = engine_affine(f.stored.affine.to(piece.affine));
+            let [affine, back] = [f.stored.affine.to(piece.affine), piece.affine.to(f.stored.affine)];
+            let [affine, back] = [affine, back].map(engine_affine);
             let convert = Convert { from: shard.tensor.dtype, to: piece.dtype, affine };
-            if !check_convert(&convert, self.rule, shard.tensor, diagnostics) {
-                return None;
-            }
+            self.check_converts(shard, &convert, diagnostics)?;
             let (binding, tensor, strides) = (self.binding, shard.tensor, &piece.strides);
             let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated };
             let copy = match pair.common() {
@@ -211,7 +236,37 @@ impl<'a> Instance<'_, 'a> {
                     piece.sources.push(describe(f, shard, &copy, &convert));
                 }
             }
-            piece.contents.push(self.content(shard, copy, convert));
+            let Some(content) = self.content(shard, &pair, copy, convert) else {
+                diagnostics.push(self.unaddressable(shard.tensor));
+                return None;
+            };
+            if repeated.is_none() {
+                piece.round_trips.extend(RoundTrip::of(&tensor.name, &content, back));
+            }
+            piece.contents.push(content);
+        }
+        Some(())
+    }
+
+    /// Whether all that is read of a shard can be converted so, and joined where replicas are.
+    fn check_converts(
+        &self,
+        shard: &Shard<'a>,
+        convert: &Convert,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<()> {
+        let mut read = shard.read(self.rule.replicas);
+        let defined = read.all(|tensor| {
+            let convert = Convert { from: tensor.dtype, ..*convert };
+            check_convert(&convert, self.rule, tensor, diagnostics)
+        });
+        if !defined {
+            return None;
+        }
+        if shard.read(self.rule.replicas).count() > 1 && !convert.to.is_float() {
+            let (name, span) = (&shard.tensor.name, self.rule.span);
+            diagnostics.push(integer_replicas(self.binding, name, convert.to, span));
+            return None;
         }
         Some(())
     }
@@ -275,6 +330,7 @@ impl<'a> Instance<'_, 'a> {
             dtype: tensor.dtype,
             left: bytes,
             right: bytes,
+            unlike: None,
             code: Code::BroadcastDiffers,
             message: format!(
                 "the copies of `{}` along {} are not all the same",
@@ -417,6 +473,7 @@ pub(super) struct Pieces<'a> {
     affine: grammar::Affine,
     pub(super) contents: Vec<Content<'a>>,
     sources: Vec<Source>,
+    round_trips: Vec<RoundTrip<'a>>,
     /// Numbers of the tensors among the sources.
     described: HashSet<usize>,
 }

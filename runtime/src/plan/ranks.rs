@@ -4,7 +4,7 @@ use transship_grammar as grammar;
 
 use grammar::{Captures, Code, Diagnostic, IndexPart, Part, RankEnd, RankId, Rule, Span, Template};
 
-use crate::bind::{Binding, Coordinates, Key, file_ranks, is_in_roots, split_over};
+use crate::bind::{Binding, Coordinates, Key, file_ranks, is_in_roots};
 use crate::checkpoint::RankName;
 
 /// The ranks of the target side.
@@ -185,16 +185,6 @@ impl<'b, 'a> TargetRanks<'b, 'a> {
             None => Diagnostic::without_place(Code::UnevenRanks, message),
         };
         diagnostic.help(format!("choose a number of `{name}` ranks that divides {len}"))
-    }
-
-    /// Whether the rank with these numbers holds the same of a parameter as the one with 0 where it is not split.
-    pub(super) fn is_replica(&self, rule: &Rule, home: &Home) -> bool {
-        let to = self.binding.to();
-        let stored = rule.sides[to.index()].iter().flat_map(|entry| &entry.stored);
-        let split: Vec<RankId> =
-            stored.flat_map(|s| split_over(s, s.layouts.first().map(|(_, layout)| layout))).collect();
-        let mut others = self.binding.mapping.ranks_of(to).filter(|rank| !split.contains(rank));
-        others.any(|rank| home.numbers[rank.index()] != 0)
     }
 }
 

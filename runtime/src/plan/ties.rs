@@ -45,6 +45,7 @@ pub(super) fn plan_ties<'a>(
                     of: target.of.clone(),
                     tensor: TargetTensor { name, ..target.tensor.clone() },
                     sources: target.sources.clone(),
+                    round_trips: Vec::new(),
                 });
             }
         }
