@@ -85,7 +85,7 @@ fn ways() -> impl Strategy<Value = Way> {
 }
 
 proptest! {
-    #![proptest_config(few_cases(24))]
+    #![proptest_config(few_cases(16))]
 
     #[test]
     fn each_replica_is_read_with_its_own_strides_and_dtype(

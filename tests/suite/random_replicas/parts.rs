@@ -88,7 +88,7 @@ fn parts_that_no_dtype_holds_are_an_error() {
 }
 
 proptest! {
-    #![proptest_config(few_cases(16))]
+    #![proptest_config(few_cases(10))]
 
     /// Whatever the parts are, each value comes through, and back.
     #[test]
