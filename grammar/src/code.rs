@@ -230,6 +230,10 @@ codes! {
     PaddingRows = "0630", "no number of rows of padding";
     /// Padding that the rule's `fill` is not defined for.
     FillUndefined = "0631", "padding that cannot be filled so";
+    /// Parts of one parameter whose dtypes no dtype holds.
+    NoCommonDType = "0623", "parts without a common dtype";
+    /// Copies of integers on several ranks that were to be added up.
+    IntegerReplicas = "0624", "integers are not added up";
     /// A word of a model that stands for nothing.
     UnknownModelName = "0701", "unknown name in a model";
     /// Values over unlike axes, added, multiplied or joined.

@@ -97,6 +97,10 @@ impl Plan<'_> {
 pub(crate) fn check_copies(checks: &[Check<'_>], mapping: &Mapping) -> Result<(), Diagnostics> {
     let mut diagnostics = Diagnostics::new(&mapping.source);
     for check in checks {
+        if let Some(reason) = &check.unlike {
+            diagnostics.push(differs(check, reason));
+            continue;
+        }
         match engine::equal(&check.copy, check.dtype, check.left, check.right) {
             Ok(None) => {}
             Ok(Some(index)) => {

@@ -84,15 +84,135 @@ impl DType {
         DType::ALL.into_iter().find(|d| d.name() == name)
     }
 
-    /// Whether values have a fraction; casts are defined among these only.
+    /// Whether values have a fraction; among these any cast is defined.
     #[must_use]
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2)
+    }
+
+    /// Whether every value of `other` is a value of this type, so that a cast to it changes none.
+    #[must_use]
+    pub fn holds(self, other: DType) -> bool {
+        match (self.float_format(), other.float_format()) {
+            (Some(own), Some(other)) => own.holds(&other),
+            (Some(own), None) => own.significand >= other.integer_bits().0,
+            (None, Some(_)) => false,
+            (None, None) => {
+                let ((bits, signed), (other_bits, other_signed)) =
+                    (self.integer_bits(), other.integer_bits());
+                bits >= other_bits && (signed || !other_signed)
+            }
+        }
+    }
+
+    /// The smallest type that holds every value of all of `dtypes`, in whatever order; `None` where there is none, as
+    /// for a 64-bit integer beside a float, or without any `dtypes`.
+    #[must_use]
+    pub fn common(dtypes: &[DType]) -> Option<DType> {
+        let (first, others) = dtypes.split_first()?;
+        if others.iter().all(|other| other == first) {
+            return Some(*first);
+        }
+        SMALLEST_FIRST.into_iter().find(|dtype| dtypes.iter().all(|other| dtype.holds(*other)))
+    }
+
+    /// Bits of an integer's magnitude, and whether it has a sign.
+    const fn integer_bits(self) -> (u32, bool) {
+        match self {
+            DType::Bool => (1, false),
+            DType::U8 => (8, false),
+            signed => (8 * signed.size() as u32 - 1, true),
+        }
+    }
+
+    const fn float_format(self) -> Option<FloatFormat> {
+        let (significand, smallest, largest) = match self {
+            DType::F64 => (53, -1074, 1023),
+            DType::F32 => (24, -149, 127),
+            DType::F16 => (11, -24, 15),
+            DType::BF16 => (8, -133, 127),
+            DType::F8E4M3 => (4, -9, 8),
+            DType::F8E5M2 => (3, -16, 15),
+            _ => return None,
+        };
+        Some(FloatFormat { significand, smallest, largest, infinite: !matches!(self, DType::F8E4M3) })
+    }
+}
+
+/// Integers, then floats, so that integers among themselves stay integers. The two formats of eight bits have both
+/// formats of 16 bits in common.
+const SMALLEST_FIRST: [DType; 12] = [
+    DType::Bool,
+    DType::U8,
+    DType::I8,
+    DType::I16,
+    DType::I32,
+    DType::I64,
+    DType::F8E4M3,
+    DType::F8E5M2,
+    DType::BF16,
+    DType::F16,
+    DType::F32,
+    DType::F64,
+];
+
+/// What tells the values of a binary float format.
+struct FloatFormat {
+    /// Bits of the significand, with the implicit one.
+    significand: u32,
+    /// The exponent of the smallest subnormal.
+    smallest: i32,
+    /// The exponent of the largest finite value.
+    largest: i32,
+    infinite: bool,
+}
+
+impl FloatFormat {
+    fn holds(&self, other: &FloatFormat) -> bool {
+        self.significand >= other.significand
+            && self.smallest <= other.smallest
+            && self.largest >= other.largest
+            && (self.infinite || !other.infinite)
     }
 }
 
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DType;
+
+    #[test]
+    fn the_common_type_holds_all_values_in_whatever_order() {
+        use DType::{BF16, Bool, F8E4M3, F8E5M2, F16, F32, F64, I8, I16, I32, I64, U8};
+        let cases: [(&[DType], Option<DType>); 17] = [
+            (&[], None),
+            (&[I64, I64], Some(I64)),
+            (&[BF16, F16], Some(F32)),
+            (&[BF16, F32], Some(F32)),
+            (&[F16, F16, F32], Some(F32)),
+            (&[F32, F64], Some(F64)),
+            (&[F8E4M3, F8E5M2], Some(BF16)),
+            (&[F8E4M3, F16], Some(F16)),
+            (&[BF16, I8], Some(BF16)),
+            (&[F16, U8], Some(F16)),
+            (&[BF16, I16], Some(F32)),
+            (&[F32, I32], Some(F64)),
+            (&[F32, Bool], Some(F32)),
+            (&[F64, I64], None),
+            (&[BF16, I64], None),
+            (&[U8, I8], Some(I16)),
+            (&[Bool, I32, U8], Some(I32)),
+        ];
+        for (dtypes, expected) in cases {
+            let mut reversed = dtypes.to_vec();
+            reversed.reverse();
+            assert_eq!(DType::common(dtypes), expected, "{dtypes:?}");
+            assert_eq!(DType::common(&reversed), expected, "{reversed:?}");
+        }
     }
 }

@@ -19,6 +19,8 @@ pub enum Py {
     List(Vec<Py>),
     /// A `dict`, in order.
     Dict(Vec<(String, Py)>),
+    /// A `dict` with keys of any kind, in order.
+    Map(Vec<(Py, Py)>),
     /// An `argparse.Namespace`.
     Namespace(Vec<(String, Py)>),
     /// A tensor that is a view of a storage.
@@ -77,6 +79,14 @@ impl Py {
                 out.push(b'e');
             }
             Py::Dict(entries) => dict(entries, out),
+            Py::Map(entries) => {
+                out.extend(*b"}(");
+                for (key, value) in entries {
+                    key.write(out);
+                    value.write(out);
+                }
+                out.push(b'u');
+            }
             Py::Namespace(attributes) => {
                 out.extend(*b"cargparse\nNamespace\n)\x81");
                 dict(attributes, out);

@@ -22,6 +22,14 @@ pub enum Dtype {
     BF16,
     /// 64-bit integer.
     I64,
+    /// 32-bit integer.
+    I32,
+    /// 16-bit integer.
+    I16,
+    /// 8-bit integer.
+    I8,
+    /// 8-bit integer without a sign.
+    U8,
     /// Pair of 32-bit floats.
     C64,
 }
@@ -34,6 +42,10 @@ impl Dtype {
             Dtype::F16 => "HalfStorage",
             Dtype::BF16 => "BFloat16Storage",
             Dtype::I64 => "LongStorage",
+            Dtype::I32 => "IntStorage",
+            Dtype::I16 => "ShortStorage",
+            Dtype::I8 => "CharStorage",
+            Dtype::U8 => "ByteStorage",
             Dtype::C64 => "ComplexFloatStorage",
         }
     }
@@ -42,8 +54,9 @@ impl Dtype {
     #[must_use]
     pub fn size(self) -> usize {
         match self {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::I8 | Dtype::U8 => 1,
+            Dtype::F16 | Dtype::BF16 | Dtype::I16 => 2,
+            Dtype::F32 | Dtype::I32 => 4,
             Dtype::F64 | Dtype::I64 | Dtype::C64 => 8,
         }
     }

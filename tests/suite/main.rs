@@ -28,6 +28,7 @@ mod prose;
 mod random_layouts;
 mod random_mappings;
 mod random_ranks;
+mod random_replicas;
 mod ranks;
 mod resplit;
 mod run;

@@ -24,6 +24,9 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
     check_directory(&directory)?;
     let tokenizer = args.tokenizer.as_deref().map(TokenizerFiles::read).transpose().map_err(Failure::new)?;
     let left = tokenizer.as_ref().map(|files| left_behind(files, &plan)).unwrap_or_default();
+    let told = args.format == Format::Json || !args.quiet;
+    let of_steps = if told { plan.notes_on_steps() } else { Vec::new() };
+    let notes = [notes.as_slice(), plan.notes(), &of_steps, &left].concat();
     if !args.quiet {
         let source = &mapping.side(*from).name;
         writeln!(
@@ -33,7 +36,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
             checkpoint.format(),
             mapping.name
         )?;
-        for note in notes.iter().chain(plan.notes()).chain(&left) {
+        for note in &notes {
             writeln!(streams.err, "note: {}", escaped(note))?;
         }
     }
@@ -74,8 +77,7 @@ pub(crate) fn run(args: &Convert, streams: &mut Streams<'_>) -> Result<(), Failu
         }
         Err(error) => return Err(Failure::new(error)),
     }
-    let told = [loaded.notes.as_slice(), &left].concat();
-    let reported = report(args, &told, &plan, &directory, tokenizer.as_ref(), streams)
+    let reported = report(args, &notes, &plan, &directory, tokenizer.as_ref(), streams)
         .and_then(|()| streams.out.flush());
     if let Err(error) = reported {
         let shown = directory.display();
@@ -130,7 +132,6 @@ fn report(
             .iter()
             .map(|(name, bytes, tensors)| json!({ "name": name, "bytes": bytes, "tensors": tensors }))
             .collect();
-        let notes: Vec<&String> = notes.iter().chain(plan.notes()).collect();
         let result = json!({ "output": directory.display().to_string(), "files": files, "notes": notes });
         writeln!(streams.out, "{result:#}")?;
         return Ok(());

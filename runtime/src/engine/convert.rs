@@ -20,7 +20,8 @@ pub struct Affine {
 /// What happens to each element on its way.
 ///
 /// One type without an affine is a copy of bits: NaN payloads, negative zeros and subnormals stay. Otherwise both
-/// types are floats; the value is read exactly, the affine applied, and the result rounded once to the target type.
+/// types are floats, or the one written holds every value of the one read; the value is read exactly, the affine
+/// applied, and the result rounded once to the target type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Convert {
     /// The type read.
@@ -50,19 +51,22 @@ impl Convert {
         self.from == self.to && self.affine.is_none()
     }
 
-    /// Whether arithmetic needs f64.
+    /// Whether arithmetic, or reading an integer, needs f64.
     fn is_wide(&self) -> bool {
         let exact = |x: f64| f64::from(x as f32) == x;
         let constants = self.affine.is_none_or(|affine| exact(affine.scale) && exact(affine.offset));
-        self.from == DType::F64 || self.to == DType::F64 || !constants
+        let floats = self.from.is_float() && self.to.is_float();
+        !floats || self.from == DType::F64 || self.to == DType::F64 || !constants
     }
 
     /// Checks that the conversion is defined.
     ///
     /// # Errors
-    /// If the types differ and are not both floats, or if arithmetic is asked for on a type that is no float.
+    /// If the types are not both floats and the one written does not hold every value of the one read, or if
+    /// arithmetic is asked for on a type that is no float.
     pub fn check(&self) -> Result<(), CopyError> {
-        if self.from != self.to && !(self.from.is_float() && self.to.is_float()) {
+        let floats = self.from.is_float() && self.to.is_float();
+        if !floats && !self.to.holds(self.from) {
             return Err(CopyError::Cast { from: self.from, to: self.to });
         }
         if self.affine.is_some() && !self.from.is_float() {
@@ -92,6 +96,56 @@ pub fn copy(
         convert_part(part, convert, source, target, &mut Scratch::default());
     }
     Ok(())
+}
+
+/// Counts the elements of a box that a conversion and the one back do not bring back to the number they were.
+///
+/// # Errors
+/// If the copy does not fit the source or a conversion is not defined.
+pub(crate) fn count_changed(
+    copy: &StridedCopy,
+    [there, back]: [&Convert; 2],
+    source: &[u8],
+) -> Result<u64, CopyError> {
+    there.check()?;
+    back.check()?;
+    // Only the source is read, in whatever order.
+    let reads = StridedCopy { target_strides: vec![0; copy.shape.len()], target_offset: 0, ..copy.clone() };
+    let nest = reads.prepare_overlapping(elements_in(source.len(), there.from)?, 1)?;
+    if nest.elements() == 0 {
+        return Ok(0);
+    }
+    let size = there.from.size();
+    let (mut read, mut written, mut restored) = (Vec::new(), Vec::new(), Vec::new());
+    let mut changed = 0;
+    let whole = Part { source: nest.source, target: 0, loops: &nest.loops };
+    split(whole, PIECE, &mut |piece| {
+        let count = elements(piece.loops);
+        read.resize(count * size, 0);
+        written.resize(count * there.to.size(), 0);
+        restored.resize(count * size, 0);
+        let (pack, _) = through_dense(piece);
+        copy_part(Part { source: piece.source, target: 0, loops: &pack }, size, source, &mut read);
+        convert_run(there, &read, &mut written);
+        convert_run(back, &written, &mut restored);
+        changed += differing(there.from, &read, &restored);
+    });
+    Ok(changed)
+}
+
+/// Elements that are not the same number; any two that are no numbers are the same.
+fn differing(dtype: DType, one: &[u8], other: &[u8]) -> u64 {
+    let bytes = BLOCK * dtype.size();
+    let blocks = one.chunks(bytes).zip(other.chunks(bytes)).map(|(one, other)| {
+        let (mut left, mut right) = ([0.0f64; BLOCK], [0.0f64; BLOCK]);
+        let count = one.len() / dtype.size();
+        let (left, right) = (&mut left[..count], &mut right[..count]);
+        decode_f64(dtype, one, left);
+        decode_f64(dtype, other, right);
+        let pairs = left.iter().zip(right.iter());
+        pairs.filter(|(x, y)| x != y && !(x.is_nan() && y.is_nan())).count() as u64
+    });
+    blocks.sum()
 }
 
 /// Elements converted through the scratch at once: small enough for the second-level cache on both sides.

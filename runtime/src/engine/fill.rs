@@ -7,7 +7,7 @@ use super::kernel::copy_part;
 use super::nest::{Loop, LoopNest, Part, each_element, elements, split};
 use super::normal::standard_normal;
 use super::strided::{elements_in, row_major};
-use super::{CopyError, Scratch, StridedCopy};
+use super::{Affine, Convert, CopyError, Scratch, StridedCopy};
 use crate::DType;
 use crate::engine::convert::through_dense;
 
@@ -51,23 +51,25 @@ pub enum Fill<'a> {
     },
 }
 
-/// The mean over rows of one or more sources, summed in f64 in the order given and rounded once.
+/// The mean over rows of one or more sources, or their sum, added up in f64 in the order given and rounded once.
 ///
 /// Over the rows of one source it gives padding its value; over sources of one row each, that of replicas which
 /// have drifted apart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mean<'a> {
-    /// The float type of all sources.
-    pub dtype: DType,
-    /// What the mean is taken over.
+    /// What is added up.
     pub rows: Vec<Rows<'a>>,
-    /// Whether the sum is meant, undivided.
-    pub sum: bool,
+    /// What the sum is divided by: the number of all rows for their mean, 1 for the sum itself.
+    pub divisor: usize,
 }
 
 /// Rows of one source. At multi-index `i` of the region, row `r` has element `offset + r * step + i · strides`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rows<'a> {
+    /// The type of the elements, which f64 must hold.
+    pub dtype: DType,
+    /// Arithmetic on each element before it is added, in f64.
+    pub affine: Option<Affine>,
     /// Little-endian elements.
     pub source: &'a [u8],
     /// The element of row 0 at multi-index 0.
@@ -104,7 +106,6 @@ enum Kind<'a> {
 #[derive(Debug)]
 struct PreparedMean<'a> {
     mean: Mean<'a>,
-    total: usize,
     /// Row-major strides of the region without its last axis.
     outer: Vec<usize>,
     /// The means along the last axis where all other axes repeat them: found once, used for each row of padding.
@@ -172,7 +173,7 @@ impl<'a> PreparedFill<'a> {
             self.values_of(piece, &mut values);
             scratch.written.resize((PIECE * size).max(scratch.written.len()), 0);
             let dense = &mut scratch.written[..count * size];
-            self.encode(&values, dense);
+            encode_f64(self.dtype, &values, dense);
             let (_, unpack) = through_dense(piece);
             copy_part(Part { source: 0, target: piece.target, loops: &unpack }, size, dense, target);
             scratch.values = values;
@@ -210,17 +211,6 @@ impl<'a> PreparedFill<'a> {
             Kind::Mean(mean) => mean.values_from(first, last, values),
         }
     }
-
-    fn encode(&self, values: &[f64], target: &mut [u8]) {
-        let size = self.dtype.size();
-        if self.dtype.is_float() {
-            return encode_f64(self.dtype, values, target);
-        }
-        for (value, bytes) in values.iter().zip(target.chunks_exact_mut(size)) {
-            // Two's complement: the low bytes of an i64 are the narrower integer. Ranges were checked.
-            bytes.copy_from_slice(&(*value as i64).to_le_bytes()[..size]);
-        }
-    }
 }
 
 impl<'a> PreparedMean<'a> {
@@ -231,9 +221,9 @@ impl<'a> PreparedMean<'a> {
         count: usize,
     ) -> Result<PreparedMean<'a>, CopyError> {
         float(dtype)?;
-        float(mean.dtype)?;
         let mut total = 0usize;
         for rows in &mean.rows {
+            Convert::cast(rows.dtype, DType::F64).check()?;
             let mut over_rows = shape.to_vec();
             over_rows.push(rows.count);
             let mut strides = rows.strides.clone();
@@ -246,10 +236,10 @@ impl<'a> PreparedMean<'a> {
                 source_strides: strides,
                 target_offset: 0,
             };
-            reads.prepare_overlapping(elements_in(rows.source.len(), mean.dtype)?, 1)?;
+            reads.prepare_overlapping(elements_in(rows.source.len(), rows.dtype)?, 1)?;
             total = total.checked_add(rows.count).ok_or(CopyError::Overflow { shape: shape.to_vec() })?;
         }
-        if total == 0 {
+        if total == 0 || mean.divisor == 0 {
             return Err(CopyError::EmptyMean);
         }
         let outer_axes = shape.len().saturating_sub(1);
@@ -257,7 +247,7 @@ impl<'a> PreparedMean<'a> {
         let repeats =
             mean.rows.iter().all(|rows| rows.strides[..outer_axes].iter().all(|&stride| stride == 0));
         let keep = repeats && shape.last().is_none_or(|&last| last <= KEPT_ROW);
-        Ok(PreparedMean { mean: mean.clone(), total, outer, repeated: keep.then(OnceLock::new) })
+        Ok(PreparedMean { mean: mean.clone(), outer, repeated: keep.then(OnceLock::new) })
     }
 
     fn values_from(&self, first: usize, last: usize, values: &mut [f64]) {
@@ -283,9 +273,10 @@ impl<'a> PreparedMean<'a> {
 
     /// The means at consecutive indices along the last axis; `outer` is the row-major index of the other axes.
     fn sum_row(&self, outer: usize, column: usize, sums: &mut [f64]) {
-        let (dtype, size) = (self.mean.dtype, self.mean.dtype.size());
-        sums.fill(0.0);
+        // Added to a negative zero everything stays what it is, itself too.
+        sums.fill(-0.0);
         for rows in &self.mean.rows {
+            let (dtype, size) = (rows.dtype, rows.dtype.size());
             let (along, steps) = match rows.strides.split_last() {
                 Some((along, steps)) => (*along, steps),
                 None => (0, [].as_slice()),
@@ -304,7 +295,7 @@ impl<'a> PreparedMean<'a> {
                         let mut values = [0.0; BLOCK];
                         let values = &mut values[..sums.len()];
                         decode_f64(dtype, &rows.source[at * size..(at + sums.len()) * size], values);
-                        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += *value);
+                        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += rows.term(*value));
                         at += sums.len();
                     }
                 } else {
@@ -312,14 +303,22 @@ impl<'a> PreparedMean<'a> {
                         let at = (start + index * along) * size;
                         let mut value = [0.0];
                         decode_f64(dtype, &rows.source[at..at + size], &mut value);
-                        *sum += value[0];
+                        *sum += rows.term(value[0]);
                     }
                 }
             }
         }
-        if !self.mean.sum {
-            sums.iter_mut().for_each(|sum| *sum /= self.total as f64);
-        }
+        sums.iter_mut().for_each(|sum| *sum /= self.mean.divisor as f64);
+    }
+}
+
+impl Rows<'_> {
+    /// What an element adds to the sum.
+    fn term(&self, value: f64) -> f64 {
+        let Some(Affine { scale, offset }) = self.affine else { return value };
+        // As in a conversion, what changes nothing is left out, so that negative zeros stay.
+        let scaled = if scale == 1.0 { value } else { value * scale };
+        if offset == 0.0 { scaled } else { scaled + offset }
     }
 }
 

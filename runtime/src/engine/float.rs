@@ -1,4 +1,4 @@
-//! Correctly rounded conversions between the float formats.
+//! Correctly rounded conversions between the float formats, and integers as numbers.
 //!
 //! Narrowing rounds to nearest, ties to even, once. What is too large becomes infinite, or NaN in the one format
 //! without infinities, as torch does. NaN stays NaN and keeps its sign; 16-bit formats keep the upper payload bits.
@@ -128,10 +128,16 @@ pub(super) fn decode_f32(dtype: DType, source: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Reads up to `BLOCK` elements of any float type, exactly.
+/// Reads up to `BLOCK` elements of any type that f64 holds, exactly.
 pub(super) fn decode_f64(dtype: DType, source: &[u8], values: &mut [f64]) {
-    if dtype == DType::F64 {
-        return each(source, values, f64::from_le_bytes);
+    match dtype {
+        DType::F64 => return each(source, values, f64::from_le_bytes),
+        DType::I32 => return each(source, values, |bytes| f64::from(i32::from_le_bytes(bytes))),
+        DType::I16 => return each(source, values, |bytes| f64::from(i16::from_le_bytes(bytes))),
+        DType::I8 => return each(source, values, |bytes| f64::from(i8::from_le_bytes(bytes))),
+        DType::U8 => return each(source, values, |[byte]| f64::from(byte)),
+        DType::Bool => return each(source, values, |[byte]| if byte == 0 { 0.0 } else { 1.0 }),
+        _ => {}
     }
     let mut singles = [0.0f32; BLOCK];
     let singles = &mut singles[..values.len()];
@@ -158,7 +164,7 @@ pub(super) fn encode_f32(dtype: DType, values: &[f32], target: &mut [u8]) {
     }
 }
 
-/// Writes values as any float type, each rounded once.
+/// Writes values as any type: rounded once to a float; of integers only values that the type has are given.
 pub(super) fn encode_f64(dtype: DType, values: &[f64], target: &mut [u8]) {
     match dtype {
         DType::F64 => put(values, target, f64::to_le_bytes),
@@ -167,7 +173,13 @@ pub(super) fn encode_f64(dtype: DType, values: &[f64], target: &mut [u8]) {
         DType::BF16 => put(values, target, |value| (narrow(value, &BF16) as u16).to_le_bytes()),
         DType::F8E4M3 => put(values, target, |value| [narrow(value, &F8E4M3) as u8]),
         DType::F8E5M2 => put(values, target, |value| [narrow(value, &F8E5M2) as u8]),
-        _ => unreachable!("bug: {dtype} is not encoded from f64"),
+        integer => {
+            let size = integer.size();
+            for (value, bytes) in values.iter().zip(target.chunks_exact_mut(size)) {
+                // Two's complement: the low bytes of an i64 are the narrower integer.
+                bytes.copy_from_slice(&(*value as i64).to_le_bytes()[..size]);
+            }
+        }
     }
 }
 

@@ -36,6 +36,7 @@ mod strided;
 pub(crate) use compare::differences;
 pub use compare::{Tolerance, equal};
 pub use content::{Content, PreparedTensor, Scratch, TargetTensor};
+pub(crate) use convert::count_changed;
 pub use convert::{Affine, Convert, copy};
 pub use fill::{Fill, Mean, Region, Rows};
 pub use random::splitmix64;

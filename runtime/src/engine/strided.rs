@@ -78,8 +78,10 @@ pub enum CopyError {
         /// The element type.
         dtype: DType,
     },
-    /// A cast between types that are not both floats.
-    #[error("no cast from {from} to {to} is defined; casts are between floats only")]
+    /// A cast between types that are not both floats, to one that does not hold every value.
+    #[error(
+        "no cast from {from} to {to} is defined; casts are between floats, or to a type that holds every value"
+    )]
     Cast {
         /// The type read.
         from: DType,

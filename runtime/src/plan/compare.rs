@@ -12,7 +12,8 @@ use transship_grammar as grammar;
 
 use grammar::{AxisUse, Diagnostics, Labels, Replicas, Rule};
 
-use super::found::{Found, Shard, matching, read};
+use super::found::{Found, Shard, matching};
+use super::held::HeldBox;
 use super::pair::{Common, Pair};
 use super::pieces::{Instance, engine_affine};
 use super::ranks::TargetRanks;
@@ -206,10 +207,14 @@ impl<'a> Pairing<'_, 'a> {
             }
         }
         let (Some(first), Some(second)) = (firsts.first(), seconds.first()) else { return };
-        let dtype =
-            |found: &[Found<'a>]| read(found, self.rule.replicas).max_by_key(|d| (d.is_float(), d.size()));
-        let (Some(own), Some(other)) = (dtype(&firsts), dtype(&seconds)) else { return };
         let Some(shard) = second.shards.first() else { return };
+        let stated = second.stored.dtype.as_deref();
+        let dtypes = [(0, &firsts), (1, &seconds)]
+            .map(|(which, found)| self.instance(which, 0, key).own_dtype(found, stated));
+        let [Ok(own), Ok(other)] = dtypes else {
+            dtypes.into_iter().filter_map(Result::err).for_each(|diagnostic| diagnostics.push(*diagnostic));
+            return;
+        };
         let mut parameter = ParameterPair {
             rule: self.number,
             name: shard.tensor.name.clone(),
@@ -300,10 +305,8 @@ impl<'a> Pairing<'_, 'a> {
 
     /// The elements that a pair has in common as the second holds them: in its tensor, or in what its replicas make together.
     fn stored(&self, tensor: &'a Tensor, target: &HeldBox<'a>, pair: &Pair<'_, 'a>) -> Option<Content<'a>> {
-        let own = [(tensor, &target.own)].into_iter();
-        let replicas = target.replicas.iter().map(|(tensor, own)| (*tensor, own));
-        let read = own.chain(replicas.filter(|_| are_joined(self.rule.replicas)));
-        let copies: Option<Vec<TensorCopy<'a>>> = read
+        let copies: Option<Vec<TensorCopy<'a>>> = target
+            .read(tensor, self.rule.replicas)
             .map(|(tensor, own)| {
                 let strides = addressable(&tensor.strides)?;
                 let pair = Pair { target: own, strides: &strides, ..*pair };

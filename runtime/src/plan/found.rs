@@ -9,7 +9,7 @@ use super::pieces::{Instance, LayoutSizes, StoredPart, with_labels};
 use super::tensors::restrict;
 use super::{Check, replicas_of_two_dtypes};
 use crate::bind::{Claimed, Key, joined_key};
-use crate::{DType, Tensor};
+use crate::Tensor;
 
 /// A parameter of the source side that takes part.
 pub(super) struct Found<'a> {
@@ -209,18 +209,6 @@ impl<'a> Instance<'_, 'a> {
             _ => None,
         }
     }
-}
-
-/// The dtypes of all tensors that are read.
-pub(super) fn read(found: &[Found<'_>], replicas: Replicas) -> impl Iterator<Item = DType> {
-    let joined = matches!(replicas, Replicas::Mean | Replicas::Sum);
-    let shards = found.iter().flat_map(|f| &f.shards);
-    shards.enumerate().filter(|(number, shard)| *number == 0 || !shard.boxes.is_empty()).flat_map(
-        move |(_, shard)| {
-            let replicas = shard.boxes.iter().flat_map(|held| &held.replicas).filter(move |_| joined);
-            [shard.tensor.dtype].into_iter().chain(replicas.map(|(tensor, _)| tensor.dtype))
-        },
-    )
 }
 
 /// The stored boxes that have these labels, padding left out, with the tensors and parameters they are of.

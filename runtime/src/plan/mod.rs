@@ -11,7 +11,9 @@ mod padding;
 mod pair;
 mod pieces;
 mod ranks;
+mod renaming;
 mod replicas;
+mod round_trip;
 mod tensors;
 mod ties;
 mod torch;
@@ -25,6 +27,7 @@ use grammar::{Code, Diagnostic, Diagnostics, Format};
 pub(crate) use compare::{Pairs, ParameterPair, PartAxis, PartPair, pair_parameters};
 pub(crate) use documents::to_json;
 pub(crate) use pieces::{LayoutSizes, StoredPart};
+pub(crate) use round_trip::RoundTrip;
 
 use crate::bind::Binding;
 use crate::engine::TargetTensor;
@@ -50,6 +53,7 @@ pub struct Plan<'a> {
     pub(crate) output: OutputPlan,
     pub(crate) documents: Vec<SmallFile>,
     pub(crate) checks: Vec<Check<'a>>,
+    pub(crate) round_trips: Vec<RoundTrip<'a>>,
     pub(crate) notes: Vec<String>,
     /// The files that sources lie in.
     pub(crate) inputs: Vec<InputFile>,
@@ -71,6 +75,8 @@ pub(crate) struct Check<'a> {
     pub(crate) dtype: DType,
     pub(crate) left: &'a [u8],
     pub(crate) right: &'a [u8],
+    /// Why they cannot hold the same, where that shows without reading them.
+    pub(crate) unlike: Option<String>,
     /// What to say where they differ.
     pub(crate) code: Code,
     pub(crate) message: String,
@@ -91,7 +97,7 @@ fn compare_once(checks: &mut Vec<Check<'_>>) {
 }
 
 impl<'a> Check<'a> {
-    /// That two stored tensors of one shape and dtype hold the same bits.
+    /// That two stored tensors are of one shape and dtype and hold the same bits.
     fn of_tensors(
         binding: &Binding<'a>,
         [one, other]: [&'a Tensor; 2],
@@ -108,6 +114,10 @@ impl<'a> Check<'a> {
             dtype: one.dtype,
             left: binding.checkpoint.bytes(one),
             right: binding.checkpoint.bytes(other),
+            unlike: (one.shape != other.shape || one.dtype != other.dtype).then(|| {
+                let [one, other] = [one, other].map(|tensor| format!("{} {:?}", tensor.dtype, tensor.shape));
+                format!("one is {one}, the other {other}")
+            }),
             code,
             message,
             span,
@@ -235,6 +245,7 @@ impl<'a> Plan<'a> {
                 output,
                 documents,
                 checks: planned.checks,
+                round_trips: planned.round_trips,
                 notes,
                 inputs: binding.checkpoint.inputs(),
             }),
@@ -254,6 +265,7 @@ impl<'a> Plan<'a> {
         mut diagnostics: Diagnostics,
     ) -> Result<Plan<'a>, Diagnostics> {
         let checks = std::mem::take(&mut planned.checks);
+        let round_trips = std::mem::take(&mut planned.round_trips);
         let files = torch::plan_rank_files(binding, &planned, &state);
         // Beside the directories of the ranks, where they are looked for.
         let folder = torch::iteration_of(&state).folder();
@@ -264,7 +276,7 @@ impl<'a> Plan<'a> {
         match files {
             Ok(torch::RankFiles { output, targets, sources }) if !diagnostics.has_errors() => {
                 let inputs = binding.checkpoint.inputs();
-                Ok(Plan { targets, sources, output, documents, checks, notes, inputs })
+                Ok(Plan { targets, sources, output, documents, checks, round_trips, notes, inputs })
             }
             _ => {
                 diagnostics.sort();

@@ -1,13 +1,13 @@
 //! What the user should know of planned tensors: values that change, and what is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::PlanOptions;
 use super::padding::target_padding;
 use super::tensors::Target;
 use crate::DType;
 use crate::bind::Binding;
-use crate::engine::Content;
+use crate::engine::{Content, Fill};
 
 /// What the user should know of the planned tensors.
 pub(super) fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Target<'_>]) -> Vec<String> {
@@ -16,7 +16,7 @@ pub(super) fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Tar
     for target in targets {
         for content in &target.tensor.contents {
             if let Content::Copy { convert, .. } = content
-                && loses(convert.from, convert.to)
+                && !convert.to.holds(convert.from)
             {
                 *casts.entry((convert.from, convert.to)).or_default() += 1;
                 break;
@@ -28,6 +28,7 @@ pub(super) fn notes(binding: &Binding<'_>, options: &PlanOptions, targets: &[Tar
             "{count} parameters are rounded from {from} to {to}; the other way back will not undo it"
         ));
     }
+    notes.extend(of_several_dtypes(targets));
     notes.extend(kept_as_they_are(options, targets));
     if binding.claims.outside > 0 {
         let count = binding.claims.outside;
@@ -69,6 +70,36 @@ fn dropped(binding: &Binding<'_>) -> Vec<String> {
     told.collect()
 }
 
+/// Parameters whose parts do not have one dtype.
+fn of_several_dtypes(targets: &[Target<'_>]) -> Vec<String> {
+    let mut all: BTreeMap<(Vec<DType>, DType), (usize, &str)> = BTreeMap::new();
+    for target in targets.iter().map(|target| &target.tensor) {
+        let parts: BTreeSet<DType> = target.contents.iter().flat_map(dtypes_of).collect();
+        if parts.len() > 1 {
+            let told = all.entry((parts.into_iter().collect(), target.dtype)).or_insert((0, &target.name));
+            told.0 += 1;
+        }
+    }
+    let told = all.into_iter().map(|((parts, dtype), (count, first))| {
+        let parts: Vec<String> = parts.iter().map(DType::to_string).collect();
+        let parts = parts.join(" and ");
+        match count {
+            1 => format!("`{first}` is made of {parts} and written as {dtype}"),
+            n => format!("{n} parameters are made of {parts} and written as {dtype}, the first `{first}`"),
+        }
+    });
+    told.collect()
+}
+
+/// The dtypes of the stored tensors that a content is of.
+fn dtypes_of(content: &Content<'_>) -> Vec<DType> {
+    match content {
+        Content::Copy { convert, .. } => vec![convert.from],
+        Content::Fill { fill: Fill::Mean(mean), .. } => mean.rows.iter().map(|rows| rows.dtype).collect(),
+        Content::Fill { .. } => Vec::new(),
+    }
+}
+
 /// A dtype asked for is one of floats; parameters of integers do not follow it.
 fn kept_as_they_are(options: &PlanOptions, targets: &[Target<'_>]) -> Option<String> {
     let asked = options.dtype?;
@@ -84,16 +115,4 @@ fn kept_as_they_are(options: &PlanOptions, targets: &[Target<'_>]) -> Option<Str
         "{count} not of floats and not written as {asked}, the first `{}` of {}",
         first.tensor.name, first.tensor.dtype
     ))
-}
-
-/// Whether a cast can change values.
-fn loses(from: DType, to: DType) -> bool {
-    let exact = match from {
-        DType::F64 => false,
-        DType::F32 => matches!(to, DType::F64),
-        DType::F16 | DType::BF16 => matches!(to, DType::F32 | DType::F64),
-        DType::F8E4M3 | DType::F8E5M2 => matches!(to, DType::F32 | DType::F64 | DType::F16 | DType::BF16),
-        _ => true,
-    };
-    from != to && !exact
 }

@@ -200,8 +200,9 @@ impl<'a> Instance<'_, 'a> {
         for part in parts.iter().filter(|part| part.covers(cell)) {
             part.push_rows(cell, target.pads.len(), &mut all)?;
         }
-        let mean = Mean { dtype: parts.first()?.dtype, rows: all, sum: false };
-        Some(Content::Fill { region: region(&here, &pieces.strides)?, fill: Fill::Mean(mean) })
+        let divisor = all.iter().map(|rows| rows.count).sum();
+        let fill = Fill::Mean(Mean { rows: all, divisor });
+        Some(Content::Fill { region: region(&here, &pieces.strides)?, fill })
     }
 
     fn no_floats(&self, dtype: DType) -> Diagnostic {
@@ -223,17 +224,6 @@ impl<'a> Instance<'_, 'a> {
             "padding cannot be the mean of rows that steps change on their way",
             "by this rule",
         )
-        .help("use `fill last` or `fill zeros` in a copy of the mapping")
-    }
-
-    fn mean_of_two_dtypes(&self, [one, other]: [DType; 2]) -> Diagnostic {
-        Diagnostic::error(
-            Code::FillUndefined,
-            self.rule.span,
-            format!("padding cannot be the mean of rows in {one} and {other}"),
-            "by this rule",
-        )
-        .note(format!("in {}", self.binding.checkpoint.file()))
         .help("use `fill last` or `fill zeros` in a copy of the mapping")
     }
 }

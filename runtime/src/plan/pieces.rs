@@ -5,17 +5,19 @@ use std::collections::HashSet;
 use transship_grammar as grammar;
 
 use grammar::{
-    AxisUse, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Padding, RankId, Rule, Sizes, Stored,
-    Unplaced,
+    AxisUse, Code, Diagnostic, Diagnostics, Entry, Labels, LayoutBox, Padding, RankId, Replicas, Rule, Sizes,
+    Stored, Unplaced,
 };
 
-use super::found::{Found, Shard, matching, read};
+use super::found::{Found, Shard, matching};
+use super::held::HeldBox;
 use super::padding::{LARGEST_PADDED, bytes_of, target_padding, too_much_padding};
 use super::pair::{Common, Pair};
 use super::ranks::{Home, TargetRanks};
-use super::tensors::{Place, Target, check_convert, no_name, restrict, target_dtype};
-use super::{Check, PlanOptions, Source};
-use crate::bind::{Binding, Key, name_below};
+use super::replicas::{add_nothing, integer_replicas};
+use super::tensors::{Place, Target, check_convert, dimensions, no_name, restrict, target_dtype};
+use super::{Check, PlanOptions, RoundTrip, Source};
+use crate::bind::{Binding, Key, name_below, split_over};
 use crate::engine::{Affine, Content, Convert, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
@@ -103,8 +105,27 @@ impl<'a> Instance<'_, 'a> {
             }
         };
         let mut targets = Vec::with_capacity(homes.len());
+        let split = split_over(to, Some(layout));
+        let mut held: HashSet<Vec<u64>> = HashSet::new();
+        let several = homes.len() > 1;
         for home in homes {
-            targets.push(self.plan_home(&found, (to, root), layout, &home, diagnostics)?);
+            // What several ranks hold is told of on the first of them.
+            let first = held.insert(split.iter().map(|rank| home.numbers[rank.index()]).collect());
+            let mut target = self.plan_home(&found, (to, root), layout, &home, diagnostics)?;
+            if !first {
+                target.round_trips.clear();
+            }
+            if self.rule.replicas == Replicas::Sum && several {
+                if !target.tensor.dtype.is_float() {
+                    let (name, dtype) = (&target.tensor.name, target.tensor.dtype);
+                    diagnostics.push(integer_replicas(binding, name, dtype, self.rule.span));
+                    return None;
+                }
+                if !first {
+                    add_nothing(&mut target.tensor, &mut target.sources);
+                }
+            }
+            targets.push(target);
         }
         Some(targets)
     }
@@ -120,7 +141,13 @@ impl<'a> Instance<'_, 'a> {
     ) -> Option<Target<'a>> {
         let binding = self.binding;
         let shards = || found.iter().flat_map(|f| &f.shards);
-        let own = read(found, self.rule.replicas).max_by_key(|d| (d.is_float(), d.size()))?;
+        let own = match self.own_dtype(found, to.dtype.as_deref()) {
+            Ok(own) => own,
+            Err(diagnostic) => {
+                diagnostics.push(*diagnostic);
+                return None;
+            }
+        };
         let dtype = target_dtype(binding, self.options, to.dtype.as_deref(), own);
         let key = &found.first()?.key;
         let part = StoredPart::Rank(&home.numbers);
@@ -142,14 +169,13 @@ impl<'a> Instance<'_, 'a> {
             diagnostics.push(too_much_padding(layout, &pads, &placed.shape));
             return None;
         }
-        let dims: Vec<usize> =
-            placed.shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect();
         let mut piece = Pieces {
             dtype,
-            strides: row_major(&dims),
+            strides: row_major(&dimensions(&placed.shape)),
             affine: to.affine,
             contents: Vec::new(),
             sources: Vec::new(),
+            round_trips: Vec::new(),
             described: HashSet::new(),
             // What has no elements has been converted by being found.
             used: shards().filter(|s| s.tensor.elements() == 0).map(|s| s.tensor.name.as_str()).collect(),
@@ -177,6 +203,7 @@ impl<'a> Instance<'_, 'a> {
             tensor,
             sources: piece.sources,
             used: piece.used,
+            round_trips: piece.round_trips,
         })
     }
 
@@ -202,11 +229,10 @@ impl<'a> Instance<'_, 'a> {
         diagnostics: &mut Diagnostics,
     ) -> Option<()> {
         for (f, shard, held) in matching(found, with_labels(&target.labels, self.entry)) {
-            let affine = engine_affine(f.stored.affine.to(piece.affine));
+            let [affine, back] = [f.stored.affine.to(piece.affine), piece.affine.to(f.stored.affine)];
+            let [affine, back] = [affine, back].map(engine_affine);
             let convert = Convert { from: shard.tensor.dtype, to: piece.dtype, affine };
-            if !check_convert(&convert, self.rule, shard.tensor, diagnostics) {
-                return None;
-            }
+            self.check_converts((shard.tensor, held), &convert, diagnostics)?;
             let (binding, tensor, source, strides) = (self.binding, shard.tensor, &held.own, &piece.strides);
             let pair = Pair { binding, key: &f.key, tensor, source, target, strides, repeated };
             let copy = match pair.common() {
@@ -222,7 +248,37 @@ impl<'a> Instance<'_, 'a> {
             if repeated.is_empty() && piece.described.insert(shard.number) {
                 piece.sources.push(describe(f, shard, &copy, &convert));
             }
-            piece.contents.push(self.content(held, &pair, copy, convert));
+            let Some(content) = self.content(held, &pair, copy, convert) else {
+                diagnostics.push(self.unaddressable(shard.tensor));
+                return None;
+            };
+            if repeated.is_empty() {
+                piece.round_trips.extend(RoundTrip::of(&tensor.name, &content, back));
+            }
+            piece.contents.push(content);
+        }
+        Some(())
+    }
+
+    /// Whether all that is read of a box can be converted so, and joined where replicas are.
+    fn check_converts(
+        &self,
+        (tensor, held): (&'a Tensor, &HeldBox<'a>),
+        convert: &Convert,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<()> {
+        let read = || held.read(tensor, self.rule.replicas);
+        let defined = read().all(|(tensor, _)| {
+            let convert = Convert { from: tensor.dtype, ..*convert };
+            check_convert(&convert, self.rule, tensor, diagnostics)
+        });
+        if !defined {
+            return None;
+        }
+        if read().count() > 1 && !convert.to.is_float() {
+            let (name, span) = (&tensor.name, self.rule.span);
+            diagnostics.push(integer_replicas(self.binding, name, convert.to, span));
+            return None;
         }
         Some(())
     }
@@ -364,6 +420,7 @@ pub(super) struct Pieces<'a> {
     pub(super) affine: grammar::Affine,
     pub(super) contents: Vec<Content<'a>>,
     sources: Vec<Source>,
+    round_trips: Vec<RoundTrip<'a>>,
     /// Numbers of the tensors among the sources.
     described: HashSet<usize>,
     /// Names of all tensors that hold what has been copied.

@@ -1,7 +1,6 @@
 //! Target tensors from rules, emitted ones, and what must be checked before anything is written.
 
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use transship_grammar as grammar;
 
@@ -10,9 +9,10 @@ use grammar::{Captures, Code, Diagnostic, Diagnostics, Emit, EmitValue, Format, 
 use super::notes::notes;
 use super::pieces::{Instance, LayoutSizes, StoredPart};
 use super::ranks::{Home, TargetRanks, scopes_of};
+use super::renaming::Renaming;
 use super::ties::{check_ties, plan_ties};
-use super::{Check, PlanOptions, Source, compare_once};
-use crate::bind::{Binding, Key, full_name, is_in_roots, is_renaming, name_below, sorted_key};
+use super::{Check, PlanOptions, RoundTrip, Source, compare_once};
+use crate::bind::{Binding, Key, full_name, is_in_roots, is_renaming};
 use crate::engine::{Content, Convert, Fill, Region, StridedCopy, TargetTensor, row_major};
 use crate::{DType, Tensor};
 
@@ -24,6 +24,7 @@ pub(super) struct Planned<'a> {
     /// The directories of the target's ranks.
     pub(super) files: Vec<String>,
     pub(super) checks: Vec<Check<'a>>,
+    pub(super) round_trips: Vec<RoundTrip<'a>>,
     pub(super) notes: Vec<String>,
 }
 
@@ -52,6 +53,8 @@ pub(super) struct Target<'a> {
     pub(super) sources: Vec<Source>,
     /// Names of all stored tensors that hold some of it.
     pub(super) used: HashSet<&'a str>,
+    /// Of what several ranks hold on the first of them.
+    pub(super) round_trips: Vec<RoundTrip<'a>>,
 }
 
 /// Where a parameter stands in a file of its own side: scope by scope as the mapping lists them, layer by layer.
@@ -72,6 +75,12 @@ impl Place {
         let mut path: Vec<u64> =
             instance.scopes.iter().zip(indices).flat_map(|(scope, at)| [*scope as u64, at]).collect();
         path.extend([instance.number as u64, instance.entry_number as u64]);
+        Place { file: home.file, chunk: chunk_of(binding, home), path }
+    }
+
+    /// Of a parameter without a layout.
+    pub(super) fn of_renamed(binding: &Binding<'_>, home: &Home, path: [usize; 2]) -> Place {
+        let path = path.map(|number| number as u64).to_vec();
         Place { file: home.file, chunk: chunk_of(binding, home), path }
     }
 
@@ -101,7 +110,8 @@ pub(super) fn plan_tensors<'a>(
             continue;
         }
         if is_renaming(rule) {
-            plan_renaming(binding, options, number, &mut targets, &mut checks, diagnostics);
+            let ranks = &ranks;
+            Renaming { binding, options, number, rule, ranks }.plan(&mut targets, &mut checks, diagnostics);
             continue;
         }
         let scopes = scopes_of(&binding.mapping.rules, number, binding.to());
@@ -137,9 +147,10 @@ pub(super) fn plan_tensors<'a>(
         targets.sort_by_key(|t| t.order);
     }
     let files = ranks.files();
-    let mut planned =
-        Planned { targets: Vec::new(), sources: Vec::new(), homes: Vec::new(), files, checks, notes };
+    let (sources, homes, round_trips) = (Vec::new(), Vec::new(), Vec::new());
+    let mut planned = Planned { targets: Vec::new(), sources, homes, files, checks, round_trips, notes };
     for target in targets {
+        planned.round_trips.extend(target.round_trips);
         planned.targets.push(target.tensor);
         planned.sources.push(target.sources);
         planned.homes.push(target.home.map(|home| home.file));
@@ -179,58 +190,6 @@ pub(super) fn check_convert(
     false
 }
 
-fn plan_renaming<'a>(
-    binding: &Binding<'a>,
-    options: &PlanOptions,
-    number: usize,
-    targets: &mut Vec<Target<'a>>,
-    checks: &mut Vec<Check<'a>>,
-    diagnostics: &mut Diagnostics,
-) {
-    let rule = &binding.mapping.rules[number];
-    let mut first_of: HashMap<(Key, &[String]), (&Tensor, usize)> = HashMap::new();
-    let Some(entry) = rule.sides[binding.to().index()].first() else { return };
-    let to = binding.written(entry);
-    for claim in binding.claims.renamed.iter().filter(|r| r.rule == number) {
-        let tensor = &binding.checkpoint.tensors()[claim.tensor];
-        match first_of.entry((sorted_key(&claim.captures), &claim.captures.stars)) {
-            Slot::Occupied(first) => {
-                let (first, at) = *first.get();
-                checks.push(Check::of_whole_replicas(binding, [first, tensor], rule.span));
-                targets.get_mut(at).into_iter().for_each(|target| _ = target.used.insert(&tensor.name));
-                continue;
-            }
-            Slot::Vacant(free) => {
-                free.insert((tensor, targets.len()));
-            }
-        }
-        let from = &rule.sides[binding.from.index()][claim.entry].stored[claim.era];
-        let affine = super::pieces::engine_affine(from.affine.to(to.affine));
-        let root = if binding.mapping.reflected { claim.root } else { 0 };
-        let Some(name) = name_below(binding.mapping, binding.to(), root, &to.name, &claim.captures) else {
-            diagnostics.push(no_name(binding, to, &sorted_key(&claim.captures)));
-            continue;
-        };
-        let dtype = target_dtype(binding, options, to.dtype.as_deref(), tensor.dtype);
-        let convert = Convert { from: tensor.dtype, to: dtype, affine };
-        if !check_convert(&convert, rule, tensor, diagnostics) {
-            continue;
-        }
-        let copy = whole(tensor);
-        let source = Source { name: tensor.name.clone(), steps: super::pieces::steps(&copy, &convert) };
-        let contents = vec![Content::Copy { copy, source: binding.checkpoint.bytes(tensor), convert }];
-        targets.push(Target {
-            order: claim.tensor,
-            place: Place { path: vec![number as u64, claim.tensor as u64], ..Place::default() },
-            home: None,
-            of: (number, sorted_key(&claim.captures)),
-            tensor: TargetTensor { name, dtype, shape: tensor.shape.clone(), contents },
-            sources: vec![source],
-            used: HashSet::from([tensor.name.as_str()]),
-        });
-    }
-}
-
 /// A name of the target that would hold a negative number.
 pub(super) fn no_name(binding: &Binding<'_>, to: &grammar::Stored, key: &Key) -> Diagnostic {
     let at: Vec<String> =
@@ -268,15 +227,17 @@ fn check_used(binding: &Binding<'_>, targets: &[Target<'_>], diagnostics: &mut D
     }
 }
 
+/// Sizes, steps or offsets of dimensions, as they are in memory.
+pub(super) fn dimensions(list: &[u64]) -> Vec<usize> {
+    list.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect()
+}
+
 /// The copy of a stored tensor to row-major order. Sizes were checked against memory when it was opened.
 pub(super) fn whole(tensor: &Tensor) -> StridedCopy {
-    let sizes = |list: &[u64]| -> Vec<usize> {
-        list.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect()
-    };
-    let shape = sizes(&tensor.shape);
+    let shape = dimensions(&tensor.shape);
     StridedCopy {
         source_offset: usize::try_from(tensor.offset).unwrap_or(usize::MAX),
-        source_strides: sizes(&tensor.strides),
+        source_strides: dimensions(&tensor.strides),
         target_offset: 0,
         target_strides: row_major(&shape),
         shape,
@@ -316,8 +277,7 @@ fn plan_emitted<'a>(
             EmitValue::Tril => Fill::Tril,
             EmitValue::Arange => Fill::Arange,
         };
-        let dims: Vec<usize> = shape.iter().map(|n| usize::try_from(*n).unwrap_or(usize::MAX)).collect();
-        let contents = vec![Content::Fill { region: Region::whole(&dims), fill }];
+        let contents = vec![Content::Fill { region: Region::whole(&dimensions(&shape)), fill }];
         let made = match emit.value {
             EmitValue::Constant(value) => format!("{value} everywhere"),
             EmitValue::Tril => "ones on and below the diagonal".to_owned(),
@@ -331,6 +291,7 @@ fn plan_emitted<'a>(
             tensor: TargetTensor { name, dtype, shape, contents },
             sources: vec![Source { name: "(made)".to_owned(), steps: vec![made] }],
             used: HashSet::new(),
+            round_trips: Vec::new(),
         });
     }
 }

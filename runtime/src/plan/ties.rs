@@ -46,6 +46,7 @@ pub(super) fn plan_ties<'a>(
                     tensor: TargetTensor { name, ..target.tensor.clone() },
                     sources: target.sources.clone(),
                     used: target.used.clone(),
+                    round_trips: Vec::new(),
                 });
             }
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::layouts::{pairs, strided_copy};
 use crate::DType;
-use crate::engine::{Affine, Convert, CopyError, StridedCopy, copy};
+use crate::engine::{Affine, Convert, CopyError, StridedCopy, copy, count_changed};
 
 const NARROW: [DType; 4] = [DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2];
 const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2];
@@ -177,8 +177,12 @@ fn one_type_without_arithmetic_keeps_every_bit() {
 #[test]
 fn undefined_conversions_are_errors() {
     let error = Convert::cast(DType::F32, DType::I32).check().unwrap_err();
-    assert_eq!(error.to_string(), "no cast from f32 to i32 is defined; casts are between floats only");
-    assert!(matches!(Convert::cast(DType::Bool, DType::U8).check(), Err(CopyError::Cast { .. })));
+    assert_eq!(
+        error.to_string(),
+        "no cast from f32 to i32 is defined; casts are between floats, or to a type that holds every value"
+    );
+    assert!(matches!(Convert::cast(DType::I8, DType::U8).check(), Err(CopyError::Cast { .. })));
+    assert!(matches!(Convert::cast(DType::I32, DType::F32).check(), Err(CopyError::Cast { .. })));
     let affine = Some(Affine { scale: 1.0, offset: 1.0 });
     let error = Convert { affine, ..Convert::bits(DType::I64) }.check().unwrap_err();
     assert_eq!(error.to_string(), "no arithmetic is defined on i64; an affine and a mean need floats");
@@ -251,4 +255,51 @@ proptest! {
         let found: Vec<f64> = found.chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect();
         prop_assert_eq!(found, expected);
     }
+}
+
+/// Every pattern of narrow types, and ends of the wide one.
+#[test]
+fn integers_become_types_that_hold_them() {
+    for from in [DType::Bool, DType::U8, DType::I8, DType::I16, DType::I32] {
+        let numbers: Vec<i64> = match from {
+            DType::Bool => vec![0, 1],
+            DType::U8 => (0..=255).collect(),
+            DType::I8 => (-128..=127).collect(),
+            DType::I16 => (-32768..=32767).collect(),
+            _ => vec![i64::from(i32::MIN), -1, 0, (1 << 24) + 1, i64::from(i32::MAX)],
+        };
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()[..from.size()].to_vec()).collect();
+        for to in DType::ALL.into_iter().filter(|to| to.holds(from) && *to != from) {
+            let there = cast(Convert::cast(from, to), &bytes);
+            let wide = if to.is_float() {
+                cast(Convert::cast(to, DType::F64), &there)
+            } else {
+                cast(Convert::cast(to, DType::I64), &there)
+            };
+            let expected: Vec<u8> = match to.is_float() {
+                true => numbers.iter().flat_map(|n| (*n as f64).to_le_bytes()).collect(),
+                false => numbers.iter().flat_map(|n| n.to_le_bytes()).collect(),
+            };
+            assert_eq!(wide, expected, "{from} to {to}");
+        }
+    }
+}
+
+#[test]
+fn elements_that_steps_do_not_bring_back_are_counted() {
+    // 1 + 2^-8 is halfway between two of bf16; 0.5 and 3 come back, and so does what is no number.
+    let values = [2f32.powi(-8), 0.5, 3.0, f32::NAN, f32::INFINITY, 2f32.powi(-20), -0.0];
+    let halves: Vec<u8> = values.iter().flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes()).collect();
+    let step = |from, to, offset| Convert { from, to, affine: Some(Affine { scale: 1.0, offset }) };
+    let count = |wide| {
+        let [there, back] = [step(DType::BF16, wide, 1.0), step(wide, DType::BF16, -1.0)];
+        let copy = StridedCopy { source_strides: vec![1], ..StridedCopy::run(values.len()) };
+        count_changed(&copy, [&there, &back], &halves).unwrap()
+    };
+    assert_eq!(count(DType::BF16), 2);
+    assert_eq!(count(DType::F32), 0, "in f32 all come back");
+    let stepped = StridedCopy { shape: vec![2], source_strides: vec![5], ..StridedCopy::run(2) };
+    let [there, back] = [step(DType::BF16, DType::BF16, 1.0), step(DType::BF16, DType::BF16, -1.0)];
+    let found = count_changed(&stepped, [&there, &back], &halves).unwrap();
+    assert_eq!(found, 2, "of the first and the sixth");
 }

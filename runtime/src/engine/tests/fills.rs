@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::layouts::{indices, side};
 use crate::DType;
 use crate::engine::normal::standard_normal;
-use crate::engine::{Content, CopyError, Fill, Mean, PreparedTensor, Region, Rows, Scratch, TargetTensor};
+use crate::engine::{
+    Affine, Content, CopyError, Fill, Mean, PreparedTensor, Region, Rows, Scratch, TargetTensor,
+};
 
 fn filled(dtype: DType, shape: &[usize], fill: Fill<'_>) -> Result<Vec<u8>, CopyError> {
     Ok(PreparedTensor::new(&tensor(dtype, shape, fill))?.to_bytes())
@@ -84,12 +86,17 @@ fn triangles_and_ranges() {
     assert_eq!(positions, expected);
 }
 
+/// Rows of f32, as they are.
+fn rows(source: &[u8], count: usize, step: usize, strides: Vec<usize>) -> Rows<'_> {
+    Rows { dtype: DType::F32, affine: None, source, offset: 0, count, step, strides }
+}
+
 #[test]
 fn means_of_rows_fill_padding() {
     let source = le_bytes((0..12u8).map(f32::from));
     // Rows of three columns: 0 1 2, 3 4 5, 6 7 8, 9 10 11.
-    let rows = Rows { source: &source, offset: 0, count: 4, step: 3, strides: vec![0, 1] };
-    let mean = Fill::Mean(Mean { sum: false, dtype: DType::F32, rows: vec![rows] });
+    let rows = rows(&source, 4, 3, vec![0, 1]);
+    let mean = Fill::Mean(Mean { divisor: 4, rows: vec![rows] });
     assert_eq!(f32s(&filled(DType::F32, &[2, 3], mean).unwrap()), [4.5, 5.5, 6.5, 4.5, 5.5, 6.5]);
 }
 
@@ -98,30 +105,47 @@ fn means_of_replicas() {
     let (first, second) =
         (le_bytes([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), le_bytes([3.0, 2.0, 5.0, 6.0, 9.0, 7.0]));
     // The second is stored transposed.
-    let rows = vec![
-        Rows { source: &first, offset: 0, count: 1, step: 0, strides: vec![3, 1] },
-        Rows { source: &second, offset: 0, count: 1, step: 0, strides: vec![1, 2] },
-    ];
-    let mean = Fill::Mean(Mean { sum: false, dtype: DType::F32, rows });
+    let rows = vec![rows(&first, 1, 0, vec![3, 1]), rows(&second, 1, 0, vec![1, 2])];
+    let mean = Fill::Mean(Mean { divisor: 2, rows });
     assert_eq!(f32s(&filled(DType::F32, &[2, 3], mean).unwrap()), [2.0, 3.5, 6.0, 3.0, 5.5, 6.5]);
 }
 
 #[test]
 fn invalid_means_are_errors() {
     let source = le_bytes([1.0, 2.0]);
-    let rows = |count| Rows { source: &source, offset: 0, count, step: 1, strides: vec![0] };
-    let mean = |dtype, count| Fill::Mean(Mean { sum: false, dtype, rows: vec![rows(count)] });
-    assert!(filled(DType::F32, &[3], mean(DType::F32, 2)).is_ok());
-    assert_eq!(filled(DType::F32, &[3], mean(DType::F32, 0)), Err(CopyError::EmptyMean));
-    assert!(matches!(filled(DType::F32, &[3], mean(DType::F32, 3)), Err(CopyError::SourceBounds { .. })));
-    assert!(matches!(filled(DType::F32, &[3], mean(DType::I32, 2)), Err(CopyError::Arithmetic { .. })));
-    assert!(matches!(filled(DType::I32, &[3], mean(DType::F32, 2)), Err(CopyError::Arithmetic { .. })));
-    let strides = Rows { strides: vec![], ..rows(1) };
-    let mean = Fill::Mean(Mean { sum: false, dtype: DType::F32, rows: vec![strides] });
-    assert!(matches!(filled(DType::F32, &[3], mean), Err(CopyError::Rank { .. })));
-    let nothing = Rows { source: &[], offset: 0, count: 1, step: 1, strides: vec![] };
-    let mean = Fill::Mean(Mean { sum: false, dtype: DType::F32, rows: vec![nothing] });
-    assert!(matches!(filled(DType::F32, &[0], mean), Err(CopyError::Rank { .. })));
+    let two = |count| rows(&source, count, 1, vec![0]);
+    let mean = |rows| Fill::Mean(Mean { divisor: 2, rows: vec![rows] });
+    assert!(filled(DType::F32, &[3], mean(two(2))).is_ok());
+    assert_eq!(filled(DType::F32, &[3], mean(two(0))), Err(CopyError::EmptyMean));
+    let undivided = Fill::Mean(Mean { divisor: 0, rows: vec![two(2)] });
+    assert_eq!(filled(DType::F32, &[3], undivided), Err(CopyError::EmptyMean));
+    assert!(matches!(filled(DType::F32, &[3], mean(two(3))), Err(CopyError::SourceBounds { .. })));
+    let long = Rows { dtype: DType::I64, ..two(1) };
+    assert!(matches!(filled(DType::F32, &[3], mean(long)), Err(CopyError::Cast { .. })));
+    assert!(matches!(filled(DType::I32, &[3], mean(two(2))), Err(CopyError::Arithmetic { .. })));
+    assert!(matches!(
+        filled(DType::F32, &[3], mean(rows(&source, 1, 1, vec![]))),
+        Err(CopyError::Rank { .. })
+    ));
+    assert!(matches!(filled(DType::F32, &[0], mean(rows(&[], 1, 1, vec![]))), Err(CopyError::Rank { .. })));
+}
+
+#[test]
+fn what_is_added_up_is_read_in_types_of_its_own() {
+    let whole: Vec<u8> = [1i32, -2, 3].into_iter().flat_map(i32::to_le_bytes).collect();
+    let wide: Vec<u8> = [0.25f64, 0.5, -3.0].into_iter().flat_map(f64::to_le_bytes).collect();
+    let signs: Vec<u8> = [0.0f32, -0.0, 1.0].into_iter().flat_map(f32::to_le_bytes).collect();
+    let of = |dtype, source| Rows { dtype, ..rows(source, 1, 0, vec![1]) };
+    let all = vec![of(DType::I32, &whole), of(DType::F64, &wide), of(DType::F32, &signs)];
+    let sum =
+        |rows| filled(DType::F32, &[3], Fill::Mean(Mean { divisor: 1, rows })).map(|bytes| f32s(&bytes));
+    assert_eq!(sum(all.clone()), Ok(vec![1.25, -1.5, 1.0]));
+    let zeros = sum(vec![of(DType::F32, &signs); 2]).unwrap();
+    assert_eq!(zeros[1].to_bits(), (-0.0f32).to_bits(), "negative zeros add up to one");
+    let affine = Some(Affine { scale: 2.0, offset: 1.0 });
+    let [first, others @ ..] = &all[..] else { unreachable!("there are three") };
+    let stepped = [&[Rows { affine, ..first.clone() }], others].concat();
+    assert_eq!(sum(stepped), Ok(vec![3.25, -2.5, 5.0]), "arithmetic is on what is added");
 }
 
 #[test]
@@ -153,9 +177,8 @@ proptest! {
         let values: Vec<f32> = (0..side.length).map(|i| (i * i % 1000) as f32).collect();
         let source = le_bytes(values.iter().copied());
         let mean = Mean {
-            sum: false,
-            dtype: DType::F32,
-            rows: vec![Rows { source: &source, offset: side.offset, count: rows, step, strides: strides.clone() }],
+            divisor: rows,
+            rows: vec![Rows { offset: side.offset, ..self::rows(&source, rows, step, strides.clone()) }],
         };
         let found = filled(DType::F64, &sizes, Fill::Mean(mean)).unwrap();
         let expected: Vec<u8> = indices(&sizes).iter().flat_map(|index| {
@@ -177,13 +200,13 @@ proptest! {
         let source = le_bytes((0..4 * last).map(|i| i as f32));
         let mut strides = vec![0; sizes.len()];
         strides[sizes.len() - 1] = 1;
-        let rows = Rows { source: &source, offset: 0, count: 4, step: last, strides };
+        let rows = rows(&source, 4, last, strides);
         let fill = [
             Fill::Constant(2.0),
             Fill::Tril,
             Fill::Arange,
             Fill::Normal { seed: 1, std: 1.0 },
-            Fill::Mean(Mean { sum: false, dtype: DType::F32, rows: vec![rows] }),
+            Fill::Mean(Mean { divisor: 4, rows: vec![rows] }),
         ][which].clone();
         let whole = filled(DType::F32, &sizes, fill.clone()).unwrap();
         let prepared = PreparedTensor::new(&tensor(DType::F32, &sizes, fill)).unwrap();
