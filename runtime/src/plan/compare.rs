@@ -285,7 +285,8 @@ impl<'a> Pairing<'_, 'a> {
             let affine = engine_affine(first.stored.affine.to(second.stored.affine));
             let convert = Convert { from: shard.tensor.dtype, to: other.tensor.dtype, affine };
             let instance = self.instance(0, 0, &key);
-            let from = StridedCopy { target_offset: 0, target_strides: row_major(&copy.shape), ..copy.clone() };
+            let from =
+                StridedCopy { target_offset: 0, target_strides: row_major(&copy.shape), ..copy.clone() };
             let castable = convert.check().is_ok();
             let made = castable.then(|| instance.content(held, &pair, from, convert)).flatten();
             let Some(stored) = self.stored(other.tensor, target, &pair) else { continue };

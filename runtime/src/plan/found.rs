@@ -8,8 +8,8 @@ use super::held::{HeldBox, comparison, hold_once};
 use super::pieces::{Instance, LayoutSizes, StoredPart, with_labels};
 use super::tensors::restrict;
 use super::{Check, replicas_of_two_dtypes};
-use crate::bind::{Claimed, Key, joined_key};
 use crate::Tensor;
+use crate::bind::{Claimed, Key, joined_key};
 
 /// A parameter of the source side that takes part.
 pub(super) struct Found<'a> {

@@ -143,6 +143,7 @@ impl<'a> Check<'a> {
             dtype: one.dtype,
             left: binding.checkpoint.bytes(one),
             right: binding.checkpoint.bytes(other),
+            unlike: None,
             code: Code::ReplicasDiffer,
             message: replicas_differ(binding, pair),
             span,
@@ -168,6 +169,7 @@ impl<'a> Check<'a> {
             dtype: one.0.dtype,
             left: binding.checkpoint.bytes(one.0),
             right: binding.checkpoint.bytes(other.0),
+            unlike: None,
             code: Code::BroadcastDiffers,
             message: format!(
                 "the copies of `{}` along {} are not all the same",

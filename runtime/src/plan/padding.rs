@@ -171,10 +171,6 @@ impl<'a> Instance<'_, 'a> {
                 }
             }
         }
-        if let Some(other) = parts.iter().find(|part| part.dtype != parts[0].dtype) {
-            diagnostics.push(self.mean_of_two_dtypes([parts[0].dtype, other.dtype]));
-            return None;
-        }
         for cell in cells(&parts) {
             let content = self.mean_of_cell(&parts, &cell, target, pieces);
             pieces.contents.push(content?);
@@ -271,6 +267,8 @@ impl<'a> MeanPart<'a> {
             offsets = offsets.iter().flat_map(|at| (0..len).map(move |n| at + n * axis.source)).collect();
         }
         all.extend(offsets.into_iter().map(|offset| Rows {
+            dtype: self.dtype,
+            affine: None,
             source: self.source,
             offset,
             count,

@@ -1,8 +1,8 @@
 //! Parameters of rules without layouts. Each keeps its shape, whatever that is; where its checkpoint holds it in
 //! chunks, these are put together.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 
 use transship_grammar as grammar;
 
@@ -14,7 +14,7 @@ use super::replicas::{TensorCopy, add_nothing, are_joined, common_dtype, integer
 use super::tensors::{Place, Target, check_convert, dimensions, no_name, target_dtype};
 use super::{Check, PlanOptions, RoundTrip, Source};
 use crate::Tensor;
-use crate::bind::{Binding, Key, full_name, sorted_key, split_over};
+use crate::bind::{Binding, Key, name_below, sorted_key, split_over};
 use crate::engine::{Convert, StridedCopy, TargetTensor, row_major};
 
 /// A parameter and the tensors that hold it.
@@ -22,6 +22,8 @@ struct Renamed<'r, 'a> {
     /// The number of its first tensor.
     first: usize,
     stored: &'a Stored,
+    /// Which of its side's roots it lies below.
+    root: usize,
     captures: &'r Captures,
     chunks: Vec<Chunk<'a>>,
 }
@@ -51,7 +53,7 @@ impl<'r, 'a> Renaming<'r, 'a> {
         let Some(entry) = self.rule.sides[self.binding.to().index()].first() else { return };
         for renamed in self.parameters() {
             self.check_replicas(&renamed, checks);
-            let to = &entry.stored[0];
+            let to = self.binding.written(entry);
             targets.extend(self.plan_parameter(&renamed, to, diagnostics).into_iter().flatten());
         }
     }
@@ -67,8 +69,8 @@ impl<'r, 'a> Renaming<'r, 'a> {
                 Slot::Occupied(known) => *known.get(),
                 Slot::Vacant(free) => {
                     let stored = &self.rule.sides[binding.from.index()][claim.entry].stored[claim.era];
-                    let captures = &claim.captures;
-                    all.push(Renamed { first: claim.tensor, stored, captures, chunks: Vec::new() });
+                    let (captures, root) = (&claim.captures, claim.root);
+                    all.push(Renamed { first: claim.tensor, stored, root, captures, chunks: Vec::new() });
                     *free.insert(all.len() - 1)
                 }
             };
@@ -93,7 +95,7 @@ impl<'r, 'a> Renaming<'r, 'a> {
                     Replicas::Mean | Replicas::Sum => first.shape != other.shape,
                 };
                 if must_agree {
-                    checks.push(Check::of_replicas(self.binding, [first, other], self.rule.span));
+                    checks.push(Check::of_whole_replicas(self.binding, [first, other], self.rule.span));
                 }
             }
         }
@@ -121,13 +123,16 @@ impl<'r, 'a> Renaming<'r, 'a> {
             diagnostics.push(integer_replicas(binding, name, dtype, rule.span));
             return None;
         }
+        let tensors = renamed.chunks.iter().flat_map(|chunk| &chunk.tensors);
+        let used: HashSet<&'a str> = tensors.map(|tensor| tensor.name.as_str()).collect();
         let split = split_over(to, None);
         let mut held: Vec<Vec<u64>> = Vec::new();
         let mut targets = Vec::with_capacity(homes.len());
         for home in homes {
             let holes =
                 Captures { stars: renamed.captures.stars.clone(), ..self.ranks.holes(&to.name, &key, &home) };
-            let Some(name) = full_name(binding.mapping, binding.to(), &to.name, &holes) else {
+            let root = if binding.mapping.reflected { renamed.root } else { 0 };
+            let Some(name) = name_below(binding.mapping, binding.to(), root, &to.name, &holes) else {
                 diagnostics.push(no_name(binding, to, &key));
                 return None;
             };
@@ -137,6 +142,7 @@ impl<'r, 'a> Renaming<'r, 'a> {
                 of: (self.number, key.clone()),
                 tensor: TargetTensor { name, ..template.tensor.clone() },
                 sources: template.sources.clone(),
+                used: used.clone(),
                 round_trips: Vec::new(),
                 home: None,
             };
