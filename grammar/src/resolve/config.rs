@@ -114,12 +114,17 @@ impl<'a> Resolver<'a> {
 
     /// A side by its name, or as `left` or `right`: a library does not know what its importers call theirs.
     pub(super) fn side_or_place(&mut self, name: &Ident) -> Option<SideId> {
-        let named = SideId::BOTH.into_iter().any(|side| self.mapping.side(side).name == name.text);
-        match name.text.as_str() {
-            "left" if !named => Some(SideId::Left),
-            "right" if !named => Some(SideId::Right),
-            _ => self.side_named(name),
-        }
+        self.known_side(name).or_else(|| self.side_named(name))
+    }
+
+    /// The same, with no word of a name that is none.
+    pub(super) fn known_side(&self, name: &Ident) -> Option<SideId> {
+        let named = SideId::BOTH.into_iter().find(|side| self.mapping.side(*side).name == name.text);
+        named.or(match name.text.as_str() {
+            "left" => Some(SideId::Left),
+            "right" => Some(SideId::Right),
+            _ => None,
+        })
     }
 
     /// The side that a line is of: the left one where it names none.

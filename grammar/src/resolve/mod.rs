@@ -31,6 +31,7 @@ pub(crate) fn resolve(
     resolver.declare(file, sides);
     resolver.resolve_sides(file);
     resolver.resolve_config(file);
+    resolver.resolve_keys(file);
     resolver.check_layout_names();
     let scope = scope::Scope::top();
     resolver.resolve_items(&file.items, &scope);

@@ -138,6 +138,30 @@ impl<'a> Resolver<'a> {
                     .collect();
                 self.mapping.sides[side.index()].documents = documents;
             }
+            // Their values may name config values, which are declared first.
+            SideEntryKind::Family { .. } | SideEntryKind::Plain { .. } | SideEntryKind::Ignored { .. } => {}
+            SideEntryKind::DType(name) => {
+                self.mapping.sides[side.index()].dtype = self.dtype(name);
+            }
+            SideEntryKind::Format(name) => self.resolve_format(side, name),
+            SideEntryKind::Drop(drop) => self.resolve_drop(drop, Some(side), &Scope::top()),
+        }
+    }
+
+    /// Which models each side is of, and which keys of its documents matter.
+    pub(super) fn resolve_keys(&mut self, file: &'a ast::File) {
+        for item in &file.items {
+            let Item::Side(block) = item else { continue };
+            // A name that is none is told of where the other entries are.
+            let Some(side) = self.known_side(&block.name) else { continue };
+            for entry in &block.entries {
+                self.resolve_keys_of(side, entry);
+            }
+        }
+    }
+
+    fn resolve_keys_of(&mut self, side: SideId, entry: &'a SideEntry) {
+        match &entry.kind {
             SideEntryKind::Family { place, names } => {
                 self.check_place(place, side);
                 self.mapping.sides[side.index()].family = Some(Family {
@@ -156,11 +180,7 @@ impl<'a> Resolver<'a> {
                     self.resolve_ignored(side, document.as_ref(), key);
                 }
             }
-            SideEntryKind::DType(name) => {
-                self.mapping.sides[side.index()].dtype = self.dtype(name);
-            }
-            SideEntryKind::Format(name) => self.resolve_format(side, name),
-            SideEntryKind::Drop(drop) => self.resolve_drop(drop, Some(side), &Scope::top()),
+            _ => {}
         }
     }
 
