@@ -124,7 +124,7 @@ impl<'a> Resolver<'a> {
         self.known_side(name).or_else(|| self.side_named(name))
     }
 
-    /// The same without a word where there is none.
+    /// The same, with no word of a name that is none.
     pub(super) fn known_side(&self, name: &Ident) -> Option<SideId> {
         let named = SideId::BOTH.into_iter().find(|side| self.mapping.side(*side).name == name.text);
         named.or(match name.text.as_str() {

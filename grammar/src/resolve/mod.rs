@@ -33,7 +33,7 @@ pub(crate) fn resolve(
     resolver.declare(file, sides);
     resolver.resolve_sides(file);
     resolver.resolve_config(file);
-    resolver.resolve_names_of_sides(file);
+    resolver.resolve_sides_after_config(file);
     resolver.check_layout_names();
     let scope = scope::Scope::top();
     resolver.resolve_items(&file.items, &scope);

@@ -129,6 +129,45 @@ impl<'a> Resolver<'a> {
                     .collect();
                 self.mapping.sides[side.index()].documents = documents;
             }
+            SideEntryKind::DType(name) => {
+                self.mapping.sides[side.index()].dtype = self.dtype(name);
+            }
+            SideEntryKind::Format(name) => self.resolve_format(side, name),
+            // Resolved after config.
+            SideEntryKind::Parameters(_)
+            | SideEntryKind::Detect(_)
+            | SideEntryKind::Nested(_)
+            | SideEntryKind::Drop(_)
+            | SideEntryKind::Family { .. }
+            | SideEntryKind::Plain { .. }
+            | SideEntryKind::Ignored { .. } => {}
+        }
+    }
+
+    /// Names, whose indices have config values for sizes, and keys of documents, whose values may name some.
+    pub(super) fn resolve_sides_after_config(&mut self, file: &'a ast::File) {
+        for item in &file.items {
+            let Item::Side(block) = item else { continue };
+            // A name that is none is told of where the other entries are.
+            let Some(side) = self.known_side(&block.name) else { continue };
+            for entry in &block.entries {
+                self.resolve_names_and_keys(side, entry);
+            }
+        }
+    }
+
+    fn resolve_names_and_keys(&mut self, side: SideId, entry: &'a SideEntry) {
+        match &entry.kind {
+            SideEntryKind::Parameters(names) => {
+                self.mapping.sides[side.index()].roots = self.plain_templates(side, names).concat();
+            }
+            SideEntryKind::Detect(names) => {
+                self.mapping.sides[side.index()].detect = self.plain_templates(side, names);
+            }
+            SideEntryKind::Nested(names) => {
+                self.mapping.sides[side.index()].nested = self.plain_templates(side, names).concat();
+            }
+            SideEntryKind::Drop(drop) => self.resolve_drop(drop, Some(side), &Scope::top()),
             SideEntryKind::Family { place, names } => {
                 self.check_place(place, side);
                 self.mapping.sides[side.index()].family = Some(Family {
@@ -147,43 +186,10 @@ impl<'a> Resolver<'a> {
                     self.resolve_ignored(side, document.as_ref(), key);
                 }
             }
-            SideEntryKind::DType(name) => {
-                self.mapping.sides[side.index()].dtype = self.dtype(name);
-            }
-            SideEntryKind::Format(name) => self.resolve_format(side, name),
-            SideEntryKind::Parameters(_)
-            | SideEntryKind::Detect(_)
-            | SideEntryKind::Nested(_)
-            | SideEntryKind::Drop(_) => {}
-        }
-    }
-
-    /// Names may have indices, whose sizes are config values.
-    pub(super) fn resolve_names_of_sides(&mut self, file: &'a ast::File) {
-        for item in &file.items {
-            let Item::Side(block) = item else { continue };
-            let Some(side) = self.known_side(&block.name) else { continue };
-            for entry in &block.entries {
-                match &entry.kind {
-                    SideEntryKind::Parameters(names) => {
-                        self.mapping.sides[side.index()].roots = self.plain_templates(side, names).concat();
-                    }
-                    SideEntryKind::Detect(names) => {
-                        self.mapping.sides[side.index()].detect = self.plain_templates(side, names);
-                    }
-                    SideEntryKind::Nested(names) => {
-                        self.mapping.sides[side.index()].nested = self.plain_templates(side, names).concat();
-                    }
-                    SideEntryKind::Drop(drop) => self.resolve_drop(drop, Some(side), &Scope::top()),
-                    SideEntryKind::Rank { .. }
-                    | SideEntryKind::Documents(_)
-                    | SideEntryKind::DType(_)
-                    | SideEntryKind::Format(_)
-                    | SideEntryKind::Family { .. }
-                    | SideEntryKind::Plain { .. }
-                    | SideEntryKind::Ignored { .. } => {}
-                }
-            }
+            SideEntryKind::Rank { .. }
+            | SideEntryKind::Documents(_)
+            | SideEntryKind::DType(_)
+            | SideEntryKind::Format(_) => {}
         }
     }
 
