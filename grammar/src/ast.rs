@@ -273,6 +273,7 @@ pub(crate) enum SideEntryKind {
     Format(Ident),
     Detect(Vec<Name>),
     Nested(Vec<Name>),
+    Keeps(Ident),
     Drop(Drop),
 }
 

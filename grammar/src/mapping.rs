@@ -130,6 +130,8 @@ pub struct Side {
     /// Names that are dictionaries of their own in a torch file, below the first root. Other names are keys with
     /// dots in them.
     pub nested: Vec<Template>,
+    /// Where the documents of the other side are kept whole when this one is written from it.
+    pub keeps: Option<String>,
 }
 
 /// How a side's checkpoints are written.

@@ -43,6 +43,7 @@ pub fn shipped(name: &str) -> Option<Shipped> {
 /// What shipped mappings share, and others can import by name; by name.
 pub const LIBRARIES: &[Shipped] = &[
     Shipped { name: "gpt2", text: include_str!("../library/gpt2.mapping") },
+    Shipped { name: "hugging_face", text: include_str!("../library/hugging_face.mapping") },
     Shipped { name: "llama", text: include_str!("../library/llama.mapping") },
     Shipped { name: "mcore", text: include_str!("../library/mcore.mapping") },
     Shipped { name: "megatron_stages", text: include_str!("../library/megatron_stages.mapping") },

@@ -33,6 +33,7 @@ fn parse_side_entry(node: Node<'_>) -> SideEntry {
         Rule::nested => SideEntryKind::Nested(without_keywords(node).map(parse_name).collect()),
         Rule::detect => SideEntryKind::Detect(without_keywords(node).map(parse_name).collect()),
         Rule::default_dtype => SideEntryKind::DType(ident(&expect(without_keywords(node).next()))),
+        Rule::keeps => SideEntryKind::Keeps(ident(&expect(without_keywords(node).next()))),
         Rule::format => SideEntryKind::Format(ident(&expect(without_keywords(node).next()))),
         _ => bug(),
     };

@@ -166,6 +166,7 @@ pub(super) const KEYWORDS: &[&str] = &[
     "format",
     "detect",
     "nested",
+    "keeps",
     "require",
     "note",
 ];
@@ -197,8 +198,8 @@ pub(super) fn found_token(rest: &str) -> &str {
 /// What may stand here in a few words, since a long list helps nobody; never empty.
 fn expected_text(rules: &[Rule]) -> String {
     if rules.contains(&Rule::parameters) {
-        return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect`, `nested` or `drop`"
-            .to_owned();
+        let entries = "`parameters`, `documents`, `rank`, `dtype`, `format`, `detect`, `nested`, `keeps` or `drop`";
+        return format!("expected {entries}");
     }
     if rules.contains(&Rule::EOI) && !rules.contains(&Rule::arrow) {
         return "expected a rule or a declaration".to_owned();

@@ -173,5 +173,6 @@ fn is_keyword(rule: Rule) -> bool {
             | Rule::kw_format
             | Rule::kw_detect
             | Rule::kw_nested
+            | Rule::kw_keeps
     )
 }

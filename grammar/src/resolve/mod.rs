@@ -100,6 +100,7 @@ fn empty_mapping(file: &ast::File, sides: &[Ident; 2], source: &Source) -> Mappi
         format: Format::Safetensors,
         detect: Vec::new(),
         nested: Vec::new(),
+        keeps: None,
     };
     Mapping {
         name: file.name.text.clone(),

@@ -66,13 +66,14 @@ impl<'a> Resolver<'a> {
                 SideEntryKind::Format(_) => "format",
                 SideEntryKind::Detect(_) => "detect",
                 SideEntryKind::Nested(_) => "nested",
+                SideEntryKind::Keeps(_) => "keeps",
                 SideEntryKind::Rank { .. } | SideEntryKind::Drop(_) => continue,
             };
             let same =
                 |e: &&&SideEntry| std::mem::discriminant(&e.kind) == std::mem::discriminant(&entry.kind);
             let Some(first) = entries[..i].iter().find(same) else { continue };
             let help = match word {
-                "dtype" | "format" => "keep one of them",
+                "dtype" | "format" | "keeps" => "keep one of them",
                 _ => "write one line, with commas between what it lists",
             };
             self.error(
@@ -137,6 +138,9 @@ impl<'a> Resolver<'a> {
                 self.mapping.sides[side.index()].dtype = self.dtype(name);
             }
             SideEntryKind::Format(name) => self.resolve_format(side, name),
+            SideEntryKind::Keeps(place) => {
+                self.mapping.sides[side.index()].keeps = Some(place.text.clone());
+            }
             SideEntryKind::Drop(drop) => self.resolve_drop(drop, Some(side), &Scope::top()),
         }
     }

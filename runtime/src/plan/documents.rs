@@ -8,7 +8,7 @@ use grammar::{
 };
 use serde_json::{Map, Value as Json};
 
-use super::carried::carried_documents;
+use super::carried::{carried_documents, documents_to_keep, kept_documents};
 use crate::DType;
 use crate::bind::{Binding, Scope, is_in_roots};
 use crate::output::SmallFile;
@@ -23,15 +23,18 @@ pub(super) const PARAMETER_DTYPES: [DType; 4] = [DType::F64, DType::F32, DType::
 struct Documents {
     files: Vec<(String, Map<String, Json>)>,
     aliases: Vec<(String, String)>,
+    /// Whether the checkpoint keeps those that it was made from: they come back as they were, but for what differs.
+    kept: bool,
 }
 
 /// Every config file that the target side has: what a given config says, fields, and written lines.
 pub(super) fn plan_documents(
     binding: &Binding<'_>,
+    dtype: Option<DType>,
     notes: &mut Vec<String>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<SmallFile> {
-    collect(binding, None, notes, diagnostics).into_files()
+    collect(binding, dtype, notes, diagnostics).into_files()
 }
 
 /// The config of a target that has it among its parameters, with the numbers of ranks.
@@ -104,6 +107,9 @@ fn collect(
             continue;
         };
         match known {
+            // That nothing says what it is, is said by its default alone.
+            Some(known) if known.value == Value::Null => {}
+            Some(_) if documents.leaves_out(place) => {}
             Some(known) => documents.put(place, &known.value),
             None => diagnostics.push(
                 Diagnostic::error(
@@ -129,8 +135,9 @@ fn collect(
             }
         };
         // The config given knows better than a default of the mapping.
+        let is_default = write.value.fields().is_empty() && !write.value.asks_output();
         match binding.base_place(&write.place) {
-            Some(base) if write.value.fields().is_empty() => {
+            Some((base, _)) if is_default => {
                 if !base.same(&value) && write.value.first_place().is_some() {
                     notes.push(format!(
                         "{} = {base} of the config given is kept; the checkpoint says {value}",
@@ -139,10 +146,15 @@ fn collect(
                 }
             }
             _ if value == Value::Null && torch => documents.remove(&write.place),
+            _ if value == Value::Null && !is_literal(&write.value) => {}
+            _ if documents.kept && (is_literal(&write.value) || documents.leaves_out(&write.place)) => {}
             // What the checkpoint itself says is kept, unless it follows from the split.
             _ if carried && is_literal(&write.value) && documents.holds(&write.place) => {}
             _ => documents.put(&write.place, &value),
         }
+    }
+    if let Some(place) = binding.mapping.side(to).keeps.as_ref().filter(|_| !carried) {
+        documents.put_json(place, documents_to_keep(binding, notes));
     }
     documents
 }
@@ -192,8 +204,15 @@ impl Documents {
             true => carried_documents(binding, notes),
             false => Map::new(),
         };
+        let kept = kept_documents(binding, notes);
+        let main = declared.iter().find(|d| d.is_file() && d.alias.is_none()).map_or(MAIN, |d| &d.name);
+        base.extend(kept.iter().filter_map(|kept| kept.get(main)?.as_object()).cloned().flatten());
         base.extend(binding.base.iter().flat_map(|b| b.values.clone()));
-        let mut documents = Documents { files: vec![(MAIN.to_owned(), base)], aliases: Vec::new() };
+        let mut documents =
+            Documents { files: vec![(MAIN.to_owned(), base)], aliases: Vec::new(), kept: kept.is_some() };
+        let of_file = |name: &str| -> Map<String, Json> {
+            kept.as_ref().and_then(|kept| kept.get(name)?.as_object()).cloned().unwrap_or_default()
+        };
         let mut named = false;
         for document in declared.iter().filter(|d| d.is_file()) {
             match &document.alias {
@@ -201,9 +220,9 @@ impl Documents {
                     documents.files[0].0.clone_from(&document.name);
                     named = true;
                 }
-                None => documents.files.push((document.name.clone(), Map::new())),
+                None => documents.files.push((document.name.clone(), of_file(&document.name))),
                 Some(alias) => {
-                    documents.files.push((document.name.clone(), Map::new()));
+                    documents.files.push((document.name.clone(), of_file(&document.name)));
                     documents.aliases.push((alias.clone(), document.name.clone()));
                 }
             }
@@ -218,6 +237,11 @@ impl Documents {
         let path = if named.is_some() && !rest.is_empty() { rest } else { place };
         let file = named.and_then(|name| self.files.iter().position(|(n, _)| n == name)).unwrap_or(0);
         (file, path.split('.').collect())
+    }
+
+    /// Whether a place is of a document beside the main one that did not have it when the checkpoint was made from it.
+    fn leaves_out(&self, place: &str) -> bool {
+        self.kept && self.locate(place).0 > 0 && self.value(place).is_none()
     }
 
     /// What is at a dotted place.
@@ -246,6 +270,10 @@ impl Documents {
 
     /// Puts a value at a dotted place; a first part that is an alias chooses the document.
     fn put(&mut self, place: &str, value: &Value) {
+        self.put_json(place, to_json(value));
+    }
+
+    fn put_json(&mut self, place: &str, value: Json) {
         let (file, mut keys) = self.locate(place);
         let mut object = &mut self.files[file].1;
         let last = keys.pop().unwrap_or_default();
@@ -257,7 +285,7 @@ impl Documents {
             let Json::Object(inner) = next else { return };
             object = inner;
         }
-        object.insert(last.to_owned(), to_json(value));
+        object.insert(last.to_owned(), value);
     }
 
     /// Keys sorted, as transformers writes them.
