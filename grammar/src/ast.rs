@@ -276,6 +276,7 @@ pub(crate) enum SideEntryKind {
     Family { place: Ident, names: Vec<Ident> },
     Plain { document: Option<Ident>, keys: Vec<PlainKey> },
     Ignored { document: Option<Ident>, keys: Vec<Ident> },
+    Keeps(Ident),
     Drop(Drop),
 }
 

@@ -138,6 +138,8 @@ pub struct Side {
     pub plain: Vec<Plain>,
     /// Keys of its documents that change nothing in what a model computes.
     pub ignored: Vec<Ignored>,
+    /// Where the documents of the other side are kept whole when this one is written from it.
+    pub keeps: Option<String>,
 }
 
 /// The models that a side is of, by the name that its documents give them.

@@ -1,8 +1,9 @@
 //! A mapping from one side to that side again, on other ranks.
 
 use crate::layout::{Factor, Layout};
-use crate::mapping::{Direction, Entry, Mapping, RankId, SideId};
+use crate::mapping::{Direction, Entry, FieldId, Mapping, RankId, SideId};
 use crate::template::{Part, Template};
+use crate::value::{Expr, ExprKind, Value};
 
 impl Mapping {
     /// The mapping whose both sides are `side`: it splits a checkpoint over other ranks, names and layouts kept. `None`
@@ -52,6 +53,16 @@ impl Mapping {
             in_template(&mut emit.name, &to_other);
             mapping.emits.push(emit);
         }
+        // That nothing says what the other side alone has is no news where that side has no part.
+        let is_null = |e: &Expr| matches!(e.kind, ExprKind::Literal(Value::Null));
+        let fields = &mapping.config.fields;
+        let of_other = |field: FieldId| {
+            let field = &fields[field.index()];
+            field.places[side.index()].is_empty() && field.default.as_ref().is_some_and(is_null)
+        };
+        mapping.config.notes.retain(|note| {
+            note.condition.as_ref().is_none_or(|condition| !condition.fields().into_iter().any(of_other))
+        });
         for field in &mut mapping.config.fields {
             field.places[other.index()] = field.places[side.index()].clone();
             field.written[other.index()] = field.written[side.index()];

@@ -391,6 +391,14 @@ impl Expr {
         first
     }
 
+    /// Whether it asks what the output is of.
+    #[must_use]
+    pub fn asks_output(&self) -> bool {
+        let mut asks = false;
+        self.visit(&mut |e| asks |= matches!(e.kind, ExprKind::OutputDtype));
+        asks
+    }
+
     /// Whether a new split over ranks changes it: it asks for numbers of ranks or for their blocks.
     #[must_use]
     pub fn has_ranks(&self) -> bool {

@@ -45,6 +45,7 @@ pub fn shipped(name: &str) -> Option<Shipped> {
 pub const LIBRARIES: &[Shipped] = &[
     Shipped { name: "gpt2", text: include_str!("../library/gpt2.mapping") },
     Shipped { name: "hf_config", text: include_str!("../library/hf_config.mapping") },
+    Shipped { name: "hugging_face", text: include_str!("../library/hugging_face.mapping") },
     Shipped { name: "llama", text: include_str!("../library/llama.mapping") },
     Shipped { name: "mcore", text: include_str!("../library/mcore.mapping") },
     Shipped { name: "megatron_args", text: include_str!("../library/megatron_args.mapping") },

@@ -49,8 +49,10 @@ pub(crate) fn assert_same_tensors(expected: &Tensors, got: &Tensors) {
     }
 }
 
-/// Keys that depend on the library that wrote the file, not on the model.
-const NOT_COMPARED: [&str; 4] = ["transformers_version", "dtype", "torch_dtype", "_name_or_path"];
+/// Keys that depend on the library that wrote the file, not on the model, and those that its scripts leave out and other
+/// programs want.
+const NOT_COMPARED: [&str; 6] =
+    ["transformers_version", "dtype", "torch_dtype", "_name_or_path", "n_ctx", "architectures"];
 
 /// Every key that is expected is there with the same value, and no other.
 pub(crate) fn assert_same_config(expected: &Value, got: &Value) {

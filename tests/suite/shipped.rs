@@ -352,6 +352,83 @@ fn arguments_of_a_run_stay_when_it_is_split_anew() {
     }
 }
 
+/// What only Hugging Face's files say is kept in what is written for Megatron-LM.
+#[test]
+fn configs_come_back_as_they_were() {
+    let generation =
+        json!({ "bos_token_id": 7, "eos_token_id": [8, 9], "temperature": 0.6, "do_sample": true });
+    let said = json!({
+        "attention_dropout": 0.0, "bos_token_id": 7, "eos_token_id": [8, 9], "pad_token_id": 3,
+        "rope_scaling": null, "torch_dtype": "float32", "dtype": "float32", "transformers_version": "4.57.6",
+    });
+    for (model, side) in [("llama", "mcore"), ("llama", "megatron"), ("mixtral", "mcore")] {
+        let workplace = Workplace::new();
+        put_model(&workplace, model, false);
+        let mut config = read_json(&workplace.path("model/config.json"));
+        config.as_object_mut().expect("an object").extend(said.as_object().expect("an object").clone());
+        workplace.put("model/config.json", config.to_string());
+        workplace.put("model/generation_config.json", generation.to_string());
+        convert(&workplace, &["@model", "@ranks", "--to", side, "--tp", "2"]);
+        convert(&workplace, &["@ranks", "@split", "--to", side]);
+        convert(&workplace, &["@split", "@back"]);
+        assert_eq!(read_json(&workplace.path("back/config.json")), config, "{model} {side}");
+        assert_eq!(read_json(&workplace.path("back/generation_config.json")), generation, "{model} {side}");
+        // What is written says what it is of.
+        convert(&workplace, &["@ranks", "@half", "--dtype", "bf16"]);
+        config["torch_dtype"] = "bfloat16".into();
+        config["dtype"] = "bfloat16".into();
+        assert_eq!(read_json(&workplace.path("half/config.json")), config, "{model} {side}");
+    }
+}
+
+#[test]
+fn a_gpt2_that_was_padded_on_one_rank_comes_back_with_its_own_vocabulary() {
+    for side in ["mcore", "megatron"] {
+        let workplace = Workplace::new();
+        convert(&workplace, &["%megatron/expected_hf/gpt2", "@ranks", "--to", side]);
+        let padded = Checkpoint::open(&workplace.path("ranks")).expect("it was just written");
+        let words = padded.tensors().iter().find(|t| t.name.ends_with("word_embeddings.weight"));
+        assert_eq!(words.expect("it has words").shape, [128, 32]);
+        convert(&workplace, &["@ranks", "@back"]);
+        assert_is_model(&workplace.path("back"), "gpt2");
+        assert_eq!(read_json(&workplace.path("back/config.json"))["n_ctx"], 64);
+        assert!(!workplace.path("back/generation_config.json").exists(), "there was none");
+    }
+}
+
+#[test]
+fn a_llama_of_megatron_s_own_says_its_dtype_and_that_its_tokens_are_not_known() {
+    let workplace = Workplace::new();
+    let said = convert(&workplace, &["%megatron/mcore-llama-distopt-bf16-tp1/ckpt", "@out"]);
+    assert!(said.contains("nothing says which tokens begin and end a text"), "{said}");
+    let config = read_json(&workplace.path("out/config.json"));
+    assert_eq!(config["torch_dtype"], "bfloat16");
+    assert_eq!(config.get("eos_token_id"), None);
+    let said = convert(
+        &workplace,
+        &["%megatron/mcore-llama-distopt-bf16-tp1/ckpt", "@set", "--set", "bos=5", "--set", "eos=[6, 7]"],
+    );
+    assert!(!said.contains("nothing says"), "{said}");
+    assert_eq!(read_json(&workplace.path("set/config.json"))["eos_token_id"], json!([6, 7]));
+    // Of a split over other ranks there is nothing to say.
+    let input = "%megatron/mcore-llama-distopt-bf16-tp1/ckpt";
+    let said = convert(&workplace, &[input, "@split", "--to", "mcore", "--tp", "2"]);
+    assert!(!said.contains("nothing says"), "{said}");
+}
+
+#[test]
+fn a_qwen2_says_that_it_has_no_window() {
+    let workplace = Workplace::new();
+    let input = "%megatron/mcore-llama-tp1-torch/ckpt";
+    convert(&workplace, &[input, "@out", "--set", "family=qwen2"]);
+    let config = read_json(&workplace.path("out/config.json"));
+    assert_eq!(config["use_sliding_window"], false);
+    assert_eq!((&config["sliding_window"], &config["max_window_layers"]), (&json!(64), &json!(2)));
+    convert(&workplace, &[input, "@llama"]);
+    let config = read_json(&workplace.path("llama/config.json"));
+    assert_eq!(config.get("sliding_window"), None, "a Llama has no such key");
+}
+
 #[test]
 fn names_of_another_implementation_are_refused() {
     let workplace = Workplace::new();

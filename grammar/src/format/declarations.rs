@@ -47,6 +47,7 @@ impl Printer<'_> {
             }
             SideEntryKind::DType(word) => ("dtype", Doc::text(&word.text)),
             SideEntryKind::Format(word) => ("format", Doc::text(&word.text)),
+            SideEntryKind::Keeps(place) => ("keeps", Doc::text(&place.text)),
             SideEntryKind::Drop(drop) => ("drop", self.dropped(drop)),
         };
         // One column in every side, whichever entries it has.

@@ -40,6 +40,7 @@ fn parse_side_entry(node: Node<'_>) -> SideEntry {
             SideEntryKind::Ignored { document, keys: keys.map(|key| ident(&key)).collect() }
         }
         Rule::default_dtype => SideEntryKind::DType(ident(&expect(without_keywords(node).next()))),
+        Rule::keeps => SideEntryKind::Keeps(ident(&expect(without_keywords(node).next()))),
         Rule::format => SideEntryKind::Format(ident(&expect(without_keywords(node).next()))),
         _ => bug(),
     };

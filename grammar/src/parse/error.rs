@@ -101,6 +101,7 @@ pub(super) const KEYWORDS: &[&str] = &[
     "family",
     "plain",
     "ignored",
+    "keeps",
     "require",
     "note",
 ];
@@ -133,7 +134,7 @@ pub(super) fn found_token(rest: &str) -> &str {
 fn expected_text(rules: &[Rule]) -> String {
     if rules.contains(&Rule::parameters) {
         return "expected `parameters`, `documents`, `rank`, `dtype`, `format`, `detect`, `nested`, `family`, \
-                `plain`, `ignored` or `drop`"
+                `plain`, `ignored`, `keeps` or `drop`"
             .to_owned();
     }
     if (rules.contains(&Rule::EOI) || rules.contains(&Rule::items)) && !rules.contains(&Rule::arrow) {

@@ -207,5 +207,6 @@ fn is_keyword(rule: Rule) -> bool {
             | Rule::kw_family
             | Rule::kw_plain
             | Rule::kw_ignored
+            | Rule::kw_keeps
     )
 }

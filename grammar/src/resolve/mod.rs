@@ -129,6 +129,7 @@ fn empty_mapping(file: &ast::File, sides: &[Ident; 2], source: &Source) -> Mappi
         family: None,
         plain: Vec::new(),
         ignored: Vec::new(),
+        keeps: None,
     };
     Mapping {
         name: file.name.text.clone(),

@@ -67,6 +67,7 @@ impl<'a> Resolver<'a> {
                 SideEntryKind::Detect(_) => "detect",
                 SideEntryKind::Nested(_) => "nested",
                 SideEntryKind::Family { .. } => "family",
+                SideEntryKind::Keeps(_) => "keeps",
                 SideEntryKind::Rank { .. }
                 | SideEntryKind::Plain { .. }
                 | SideEntryKind::Ignored { .. }
@@ -76,7 +77,7 @@ impl<'a> Resolver<'a> {
                 |e: &&&SideEntry| std::mem::discriminant(&e.kind) == std::mem::discriminant(&entry.kind);
             let Some(first) = entries[..i].iter().find(same) else { continue };
             let help = match word {
-                "dtype" | "format" => "keep one of them",
+                "dtype" | "format" | "keeps" => "keep one of them",
                 "family" => "list all names in one line: `family model_type = \"one\" | \"other\"`",
                 _ => "write one line, with commas between what it lists",
             };
@@ -133,6 +134,9 @@ impl<'a> Resolver<'a> {
                 self.mapping.sides[side.index()].dtype = self.dtype(name);
             }
             SideEntryKind::Format(name) => self.resolve_format(side, name),
+            SideEntryKind::Keeps(place) => {
+                self.mapping.sides[side.index()].keeps = Some(place.text.clone());
+            }
             // Resolved after config.
             SideEntryKind::Parameters(_)
             | SideEntryKind::Detect(_)
@@ -189,7 +193,8 @@ impl<'a> Resolver<'a> {
             SideEntryKind::Rank { .. }
             | SideEntryKind::Documents(_)
             | SideEntryKind::DType(_)
-            | SideEntryKind::Format(_) => {}
+            | SideEntryKind::Format(_)
+            | SideEntryKind::Keeps(_) => {}
         }
     }
 

@@ -35,7 +35,7 @@ impl Binding<'_> {
         let stated = |(index, (_, known)): (usize, (_, &Option<super::Known>))| {
             let known = known.as_ref()?;
             let sure = match known.origin {
-                Origin::Set | Origin::Place(_) | Origin::Computed | Origin::Base(_) => true,
+                Origin::Set | Origin::Place(_) | Origin::Computed | Origin::Base(_) | Origin::Kept(_) => true,
                 Origin::Shape { .. } => padded.iter().any(|field| field.index() == index),
                 Origin::Counted(_) | Origin::Equation(_) | Origin::Other | Origin::Default => false,
             };

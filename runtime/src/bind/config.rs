@@ -41,6 +41,8 @@ pub enum Origin {
     Computed,
     /// A place in the config to start from.
     Base(String),
+    /// A place in the config that the checkpoint was made from, which it keeps.
+    Kept(String),
     /// A dimension of a stored tensor.
     Shape {
         /// The tensor's name.
@@ -65,6 +67,7 @@ impl fmt::Display for Origin {
             Origin::Place(place) => write!(f, "{place} of the checkpoint"),
             Origin::Computed => f.write_str("computed from the checkpoint's config"),
             Origin::Base(place) => write!(f, "{place} of the config given"),
+            Origin::Kept(place) => write!(f, "{place} of the config that the checkpoint was made from"),
             Origin::Shape { tensor, shape } => write!(f, "the shape {shape:?} of `{tensor}`"),
             Origin::Counted(last) => write!(f, "counted in names up to `{last}`"),
             Origin::Equation(text) => write!(f, "`{text}`"),
@@ -96,14 +99,30 @@ impl Binding<'_> {
         }
     }
 
-    /// The value of the config to start from at a place of the target's main document.
-    pub(crate) fn base_place(&self, place: &str) -> Option<Value> {
-        let mut keys = place.split('.');
-        let mut value = self.base.as_ref()?.values.get(keys.next()?)?;
-        for key in keys {
-            value = value.get(key)?;
-        }
-        Some(from_json(value))
+    /// The value of the config to start from at a place of the target's main document: that of the config given, or
+    /// else of the one that the checkpoint was made from.
+    pub(crate) fn base_place(&self, place: &str) -> Option<(Value, Origin)> {
+        let given = || {
+            let mut keys = place.split('.');
+            let mut value = self.base.as_ref()?.values.get(keys.next()?)?;
+            for key in keys {
+                value = value.get(key)?;
+            }
+            Some((from_json(value), Origin::Base(place.to_owned())))
+        };
+        let kept = || {
+            let main =
+                self.mapping.side(self.to()).documents.iter().find(|d| d.is_file() && d.alias.is_none())?;
+            let value = self.kept_documents()?.get(main.name.as_str())?.lookup(place)?;
+            Some((config_value(value), Origin::Kept(place.to_owned())))
+        };
+        given().or_else(kept)
+    }
+
+    /// The target's documents by name, as they were when the checkpoint was made from them.
+    pub(crate) fn kept_documents(&self) -> Option<&document::Map> {
+        let place = self.mapping.side(self.from).keeps.as_ref().filter(|_| !self.mapping.reflected)?;
+        self.checkpoint.lookup(&self.document_path(self.from, place))?.as_map()
     }
 
     pub(super) fn read_config(&mut self, settings: &[Setting], diagnostics: &mut Diagnostics) {
@@ -193,8 +212,8 @@ impl Binding<'_> {
 
     fn base_field(&self, field: &Field) -> Option<Known> {
         field.places[self.to().index()].iter().find_map(|place| {
-            let value = self.base_place(place).filter(|v| *v != Value::Null)?;
-            Some(Known { value, origin: Origin::Base(place.clone()) })
+            let (value, origin) = self.base_place(place).filter(|(value, _)| *value != Value::Null)?;
+            Some(Known { value, origin })
         })
     }
 

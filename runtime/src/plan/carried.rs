@@ -35,6 +35,29 @@ pub(super) fn carried_documents(binding: &Binding<'_>, notes: &mut Vec<String>) 
     carried
 }
 
+/// The documents of the side that is read, each by the name of its file, for the side that keeps them.
+pub(super) fn documents_to_keep(binding: &Binding<'_>, notes: &mut Vec<String>) -> Json {
+    let mut kept = Map::new();
+    let mut left = BTreeSet::new();
+    let files = binding.checkpoint.documents().as_map();
+    for document in binding.mapping.side(binding.from).documents.iter().filter(|d| d.is_file()) {
+        let found = files.and_then(|files| files.get(document.name.as_str())?.as_map());
+        if let Some(map) = found {
+            kept.insert(document.name.clone(), Json::Object(entries(map, &document.name, &mut left)));
+        }
+    }
+    notes.extend(left_behind(&left));
+    Json::Object(kept)
+}
+
+/// The target's documents that the checkpoint keeps, by the names of their files; none where it keeps none.
+pub(super) fn kept_documents(binding: &Binding<'_>, notes: &mut Vec<String>) -> Option<Map<String, Json>> {
+    let mut left = BTreeSet::new();
+    let kept = entries(binding.kept_documents()?, "the config that the checkpoint was made from", &mut left);
+    notes.extend(left_behind(&left));
+    (!kept.is_empty()).then_some(kept)
+}
+
 fn entries(map: &crate::document::Map, of: &str, left: &mut BTreeSet<String>) -> Map<String, Json> {
     let mut kept = Map::new();
     for (key, value) in map {

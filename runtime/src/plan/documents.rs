@@ -3,12 +3,12 @@
 use transship_grammar as grammar;
 
 use grammar::{
-    AxisId, BlocksWord, Code, Diagnostic, Diagnostics, Environment, Expr, ExprKind, FieldId, Format, RankId,
-    Side, Span, Value,
+    AxisId, BlocksWord, Code, Diagnostic, Diagnostics, Document, Environment, Expr, ExprKind, FieldId,
+    Format, RankId, Side, Span, Value,
 };
 use serde_json::{Map, Value as Json};
 
-use super::carried::carried_documents;
+use super::carried::{carried_documents, documents_to_keep, kept_documents};
 use crate::DType;
 use crate::bind::{Binding, Scope, is_in_roots};
 use crate::output::SmallFile;
@@ -26,15 +26,18 @@ struct Documents<'m> {
     files: Vec<(String, Map<String, Json>)>,
     /// What is in none of them: the state dict of a torch file, else `config.json`.
     top: Map<String, Json>,
+    /// Whether the checkpoint keeps those that it was made from: they come back as they were, but for what differs.
+    kept: bool,
 }
 
 /// Every config file that the target side has: what a given config says, fields, and written lines.
 pub(super) fn plan_documents(
     binding: &Binding<'_>,
+    dtype: Option<DType>,
     notes: &mut Vec<String>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<SmallFile> {
-    collect(binding, None, notes, diagnostics).into_files()
+    collect(binding, dtype, notes, diagnostics).into_files()
 }
 
 /// The config of a target that has it among its parameters, with the numbers of ranks, and the documents beside.
@@ -108,6 +111,9 @@ fn collect<'m>(
             continue;
         };
         match known {
+            // That nothing says what it is, is said by its default alone.
+            Some(known) if known.value == Value::Null => {}
+            Some(_) if documents.leaves_out(place) => {}
             Some(known) => documents.put_finite(place, &known.value, field.span, diagnostics),
             None => {
                 let diagnostic = Diagnostic::error(
@@ -134,8 +140,9 @@ fn collect<'m>(
             }
         };
         // The config given knows better than a default of the mapping.
+        let is_default = write.value.fields().is_empty() && !write.value.asks_output();
         match binding.base_place(&write.place) {
-            Some(base) if write.value.fields().is_empty() => {
+            Some((base, _)) if is_default => {
                 if !base.same(&value) && write.value.first_place().is_some() {
                     notes.push(format!(
                         "{} = {base} of the config given is kept; the checkpoint says {value}",
@@ -144,10 +151,15 @@ fn collect<'m>(
                 }
             }
             _ if value == Value::Null && torch => documents.remove(&write.place),
+            _ if value == Value::Null && !is_literal(&write.value) => {}
+            _ if documents.kept && (is_literal(&write.value) || documents.leaves_out(&write.place)) => {}
             // What the checkpoint itself says is kept, unless it follows from the split.
             _ if carried && is_literal(&write.value) && documents.holds(&write.place) => {}
             _ => documents.put_finite(&write.place, &value, write.span, diagnostics),
         }
+    }
+    if let Some(place) = binding.mapping.side(to).keeps.as_ref().filter(|_| !carried) {
+        documents.put_json(place, documents_to_keep(binding, notes));
     }
     documents
 }
@@ -197,14 +209,29 @@ impl<'m> Documents<'m> {
             true => carried_documents(binding, notes),
             false => Map::new(),
         };
-        let files = side.documents.iter().map(|document| (document.name.clone(), Map::new())).collect();
-        let mut documents = Documents { side, files, top: carried };
+        let kept = kept_documents(binding, notes);
+        let of_file = |document: &Document| -> Map<String, Json> {
+            let kept = kept.as_ref().filter(|_| document.is_file());
+            kept.and_then(|kept| kept.get(&document.name)?.as_object()).cloned().unwrap_or_default()
+        };
+        let files =
+            side.documents.iter().map(|document| (document.name.clone(), of_file(document))).collect();
+        let mut documents = Documents { side, files, top: carried, kept: kept.is_some() };
         let base = binding.base.iter().flat_map(|base| base.values.clone());
-        match side.documents.iter().position(|d| d.is_file() && d.alias.is_none()) {
+        match documents.main() {
             Some(main) => documents.files[main].1.extend(base),
-            None => documents.top.extend(base),
+            None => {
+                let main = kept.iter().filter_map(|kept| kept.get(MAIN)?.as_object()).cloned().flatten();
+                documents.top.extend(main);
+                documents.top.extend(base);
+            }
         }
         documents
+    }
+
+    /// The file that places without a document refer to.
+    fn main(&self) -> Option<usize> {
+        self.side.documents.iter().position(|d| d.is_file() && d.alias.is_none())
     }
 
     /// The document of a place, and the keys in it.
@@ -226,6 +253,12 @@ impl<'m> Documents<'m> {
             Some(at) => &mut self.files[at].1,
             None => &mut self.top,
         }
+    }
+
+    /// Whether a place is of a document beside the main one that did not have it when the checkpoint was made from it.
+    fn leaves_out(&self, place: &str) -> bool {
+        let (file, _) = self.locate(place);
+        self.kept && file.is_some() && file != self.main() && self.value(place).is_none()
     }
 
     /// What is at a dotted place.
@@ -265,6 +298,10 @@ impl<'m> Documents<'m> {
 
     /// Puts a value at a dotted place; a first part that is an alias chooses the document.
     fn put(&mut self, place: &str, value: &Value) {
+        self.put_json(place, to_json(value));
+    }
+
+    fn put_json(&mut self, place: &str, value: Json) {
         let (file, mut keys) = self.locate(place);
         let last = keys.pop().unwrap_or_default();
         let mut object = self.object_mut(file);
@@ -276,7 +313,7 @@ impl<'m> Documents<'m> {
             let Json::Object(inner) = next else { return };
             object = inner;
         }
-        object.insert(last, to_json(value));
+        object.insert(last, value);
     }
 
     /// Keys sorted, as transformers writes them.

@@ -233,7 +233,8 @@ impl<'a> Plan<'a> {
             notes.append(&mut planned.notes);
             return Plan::of_ranks(binding, planned, config, notes, diagnostics);
         }
-        let documents = documents::plan_documents(binding, &mut notes, &mut diagnostics);
+        let documents =
+            documents::plan_documents(binding, planned.main_dtype(), &mut notes, &mut diagnostics);
         notes.extend(planned.notes);
         let specs = planned.targets.iter().map(TensorSpec::of).collect();
         let output = plan_safetensors(specs, &BTreeMap::new(), options.max_shard_size);

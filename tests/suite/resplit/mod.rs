@@ -129,24 +129,22 @@ fn model(family: Family) -> impl Strategy<Value = Model> {
     let sizes = (heads, select(vec![6, 10, 14]), select(vec![20, 28, 44, 52]), 31..=67usize);
     let rest =
         (3..=6usize, select(vec![15, 17, 19]), select(vec![18, 22, 26, 34]), select(vec![2, 4, 8, 32]));
-    (sizes, rest, any::<[bool; 2]>(), any::<u64>()).prop_map(
-        move |((heads, head_dim, ffn, vocab), (layers, positions, hidden, divisor), [tied, local], seed)| {
-            Model {
-                family,
-                layers,
-                heads: heads.0,
-                groups: heads.1,
-                head_dim,
-                hidden: if family.is_gpt2() { heads.0 * head_dim } else { hidden },
-                ffn,
-                vocab,
-                positions,
-                experts: 8,
-                tied: family.is_gpt2() || (tied && family == Family::McoreLlama),
-                local: local && family.is_core(),
-                divisor,
-                seed,
-            }
+    (sizes, rest, any::<bool>(), any::<u64>()).prop_map(
+        move |((heads, head_dim, ffn, vocab), (layers, positions, hidden, divisor), tied, seed)| Model {
+            family,
+            layers,
+            heads: heads.0,
+            groups: heads.1,
+            head_dim,
+            hidden: if family.is_gpt2() { heads.0 * head_dim } else { hidden },
+            ffn,
+            vocab,
+            positions,
+            experts: 8,
+            tied: family.is_gpt2() || (tied && family == Family::McoreLlama),
+            local: seed % 2 == 1 && family.is_core(),
+            divisor,
+            seed,
         },
     )
 }
@@ -243,7 +241,7 @@ fn megatron_llama_is_split_and_split_anew() {
 #[test]
 fn mcore_llama_is_split_and_split_anew() {
     let groups = ["part of a group on each rank", "several groups on each rank"];
-    check_cases(Family::McoreLlama, 16, &[&NAMES[..], &groups, &["a tied head on another stage"]].concat());
+    check_cases(Family::McoreLlama, 12, &[&NAMES[..], &groups, &["a tied head on another stage"]].concat());
 }
 
 #[test]
