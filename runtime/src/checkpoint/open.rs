@@ -314,15 +314,15 @@ fn read_outer(archive: &Archive, file: &str, options: &OpenOptions) -> Result<Re
     let regions = archive.unpack(&entries).map_err(|e| OpenError::new(&whole, e))?;
     let mut ranks = Vec::with_capacity(entries.len());
     for ((rank, entry), region) in chosen.members.into_iter().zip(regions) {
-        ranks.push((rank, read_member(entry, &region, named(entry))?));
+        ranks.push((rank, read_member(entry, &region, &named(entry))?));
     }
     Ok(Read { file: whole, ranks, others: chosen.others })
 }
 
-fn read_member(entry: &Entry, region: &Region, name: String) -> Result<Opened, OpenError> {
-    let wrong = |cause: OpenCause| OpenError::new(&name, cause);
+fn read_member(entry: &Entry, region: &Region, name: &str) -> Result<Opened, OpenError> {
+    let wrong = |cause: OpenCause| OpenError::new(name, cause);
     let packing = entry.packing().map_err(|e| wrong(e.into()))?;
-    let mut opened = read_one(region, name.clone())?;
+    let mut opened = read_one(region, name.to_owned())?;
     opened.format.member = Some(packing);
     Ok(opened)
 }
