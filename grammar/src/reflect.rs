@@ -58,7 +58,7 @@ impl Mapping {
         let fields = &mapping.config.fields;
         let of_other = |field: FieldId| {
             let field = &fields[field.index()];
-            field.places[side.index()].is_empty() && field.default.as_ref().is_some_and(is_null)
+            field.places[side.index()].is_empty() && field.defaults.iter().flatten().any(is_null)
         };
         mapping.config.notes.retain(|note| {
             note.condition.as_ref().is_none_or(|condition| !condition.fields().into_iter().any(of_other))

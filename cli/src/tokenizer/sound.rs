@@ -56,7 +56,7 @@ fn check_part(part: &Value, growth: &mut u64) -> Result<(), String> {
         Value::Object(entries) => {
             match part["type"].as_str() {
                 Some("Precompiled") => {
-                    check_charsmap(part["precompiled_charsmap"].as_str().unwrap_or_default())?
+                    check_charsmap(part["precompiled_charsmap"].as_str().unwrap_or_default())?;
                 }
                 Some("FixedLength") if part["length"] == 0 => {
                     return Err("cuts texts into lengths of 0".to_owned());

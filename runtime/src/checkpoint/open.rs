@@ -342,20 +342,15 @@ fn read_outer(
     let regions = archive.unpack(&entries).map_err(|e| OpenError::new(&whole, e))?;
     let mut ranks = Vec::with_capacity(entries.len());
     for ((rank, entry), region) in chosen.members.into_iter().zip(regions) {
-        ranks.push((rank, read_member(entry, &region, named(entry), budget)?));
+        ranks.push((rank, read_member(entry, &region, &named(entry), budget)?));
     }
     Ok(Read { file: whole, ranks, others: chosen.others })
 }
 
-fn read_member(
-    entry: &Entry,
-    region: &Region,
-    name: String,
-    budget: &mut Budget,
-) -> Result<Opened, OpenError> {
-    let wrong = |cause: OpenCause| OpenError::new(&name, cause);
+fn read_member(entry: &Entry, region: &Region, name: &str, budget: &mut Budget) -> Result<Opened, OpenError> {
+    let wrong = |cause: OpenCause| OpenError::new(name, cause);
     let packing = entry.packing().map_err(|e| wrong(e.into()))?;
-    let mut opened = read_one(region, name.clone(), budget)?;
+    let mut opened = read_one(region, name.to_owned(), budget)?;
     opened.format.member = Some(packing);
     Ok(opened)
 }
