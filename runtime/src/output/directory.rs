@@ -177,7 +177,10 @@ impl<'a> OutputDirectory<'a> {
         if self.staging.path().parent() != Some(path) {
             let appeared = rename_new(&self.staging.new_files(), path);
             match appeared {
-                Ok(()) => return Ok(self.finish()),
+                Ok(()) => {
+                    self.finish();
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.move_staging()?,
                 Err(error) => return Err(OutputError::io("rename a directory to", path)(error)),
             }
