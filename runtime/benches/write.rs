@@ -39,7 +39,7 @@ fn main() {
     let specs: Vec<TensorSpec> = tensors.iter().map(TensorSpec::of).collect();
     let entries = specs.iter().map(|spec| (spec.name.clone(), Saved::Tensor(spec.clone())));
     let torch = plan_torch("model.pt", &Saved::Dict(entries.collect())).expect("a valid plan");
-    let torch = OutputPlan { files: vec![torch], index: None, superseded: |_| false };
+    let torch = OutputPlan { files: vec![torch], index: None, superseded: |_, _| false };
     let safetensors = plan_safetensors(specs, &BTreeMap::new(), None).expect("a valid plan");
     println!("{} MB", torch.total_bytes() / 1_000_000);
     for threads in [1, 2, 1, 2, 1, 2] {

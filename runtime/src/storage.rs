@@ -56,18 +56,15 @@ impl InputFile {
         self.path.metadata().map_or(true, |metadata| Stamp::of(&metadata) != self.stamp)
     }
 
-    /// Whether the file, or the link that it was opened by, is `path` or lies below it.
-    pub(crate) fn lies_below(&self, path: &Path) -> bool {
-        let Some(path) = in_real_directory(path) else { return false };
-        let real = self.path.canonicalize().ok();
-        [in_real_directory(&self.path), real].into_iter().flatten().any(|own| own.starts_with(&path))
+    /// What the file, or the link that it was opened by, is called inside a directory without links in its path; both
+    /// where both lie in it.
+    pub(crate) fn inside(&self, directory: &Path) -> impl Iterator<Item = PathBuf> {
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new(".")).canonicalize().ok();
+        let opened = parent.and_then(|parent| Some(parent.join(self.path.file_name()?)));
+        let paths = [opened, self.path.canonicalize().ok()].into_iter().flatten();
+        paths.filter_map(move |path| path.strip_prefix(directory).ok().map(Path::to_owned))
     }
-}
-
-/// A path without links above its last part.
-fn in_real_directory(path: &Path) -> Option<PathBuf> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Some(parent.canonicalize().ok()?.join(path.file_name()?))
 }
 
 impl Source {
@@ -242,19 +239,21 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_lies_below_its_directory_by_whichever_name() {
+    fn a_file_lies_in_its_directory_by_whichever_name() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = |name: &str| directory.path().join(name);
         std::fs::create_dir(path("real")).expect("it can be made");
         std::fs::write(path("real/x"), "1").expect("it can be written");
         std::os::unix::fs::symlink(path("real"), path("link")).expect("it can be made");
         std::os::unix::fs::symlink(path("real/x"), path("y")).expect("it can be made");
-        for name in ["real/x", "link/x", "y"] {
+        let directory = directory.path().canonicalize().expect("it is there");
+        for (name, found) in [("real/x", &["real/x"; 2]), ("link/x", &["real/x"; 2]), ("y", &["y", "real/x"])]
+        {
             let region = Region::map_path(&path(name)).expect("it can be mapped");
             let input = region.input().expect("it has a path");
-            assert!(input.lies_below(&path("real/x")) && input.lies_below(&path("real")), "{name}");
-            assert_eq!(input.lies_below(&path("y")), name == "y", "the link is an input, too");
-            assert!(!input.lies_below(&path("real/z")) && !input.lies_below(&path("missing/x")), "{name}");
+            let inside: Vec<PathBuf> = input.inside(&directory).collect();
+            assert_eq!(inside, found.map(PathBuf::from), "{name}: the link is an input, too");
+            assert_eq!(input.inside(&directory.join("missing")).count(), 0);
         }
     }
 

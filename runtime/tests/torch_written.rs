@@ -109,7 +109,7 @@ fn ones(spec: &TensorSpec) -> TargetTensor<'static> {
 }
 
 fn plan(files: Vec<PlannedFile>) -> OutputPlan {
-    OutputPlan { files, index: None, superseded: |_| false }
+    OutputPlan { files, index: None, superseded: |_, _| false }
 }
 
 fn fast() -> Options<'static> {

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::OutputError;
 use super::disk::{free_bytes, is_full, preallocate, rename_new, sync_directory};
@@ -89,10 +90,7 @@ impl<'a> OutputDirectory<'a> {
             moved: false,
             published: false,
         };
-        {
-            let _lock = lock(base);
-            recover(base, &directory.staging, directory.request.tell);
-        }
+        recover(base, &directory.staging, directory.request.tell);
         directory.earlier()?;
         match directory.free {
             Some(free) if directory.request.needed > free => Err(directory.no_space()),
@@ -110,10 +108,25 @@ impl<'a> OutputDirectory<'a> {
         if let Some(name) = foreign {
             return Err(OutputError::Foreign { directory: (*path).to_owned(), name });
         }
-        let replaced = |input: &&InputFile| names.iter().any(|name| input.lies_below(&path.join(name)));
-        match inputs.iter().find(replaced) {
-            Some(input) => Err(OutputError::IsInput { path: input.path().to_owned() }),
-            None => Ok(names),
+        if let Ok(real) = path.canonicalize() {
+            let replaced: HashSet<&str> = names.iter().map(String::as_str).collect();
+            let first = |inside: PathBuf| Some(inside.components().next()?.as_os_str().to_owned());
+            let is_replaced = |input: &&InputFile| {
+                let mut tops = input.inside(&real).filter_map(first);
+                tops.any(|top| top.to_str().is_some_and(|top| replaced.contains(top)))
+            };
+            if let Some(input) = inputs.iter().find(is_replaced) {
+                return Err(OutputError::IsInput { path: input.path().to_owned() });
+            }
+        }
+        Ok(names)
+    }
+
+    /// Checks that the files that are read are still what they were.
+    pub(super) fn check_inputs(&self) -> Result<(), OutputError> {
+        match self.request.inputs.iter().find(|input| input.is_changed()) {
+            Some(changed) => Err(OutputError::InputChanged { path: changed.path().to_owned() }),
+            None => Ok(()),
         }
     }
 
@@ -159,14 +172,15 @@ impl<'a> OutputDirectory<'a> {
         if self.request.sync {
             self.sync_files()?;
         }
-        if let Some(changed) = self.request.inputs.iter().find(|input| input.is_changed()) {
-            return Err(OutputError::InputChanged { path: changed.path().to_owned() });
-        }
+        self.check_inputs()?;
         let path = self.request.path;
         if self.staging.path().parent() != Some(path) {
             let appeared = rename_new(&self.staging.new_files(), path);
             match appeared {
-                Ok(()) => return Ok(self.finish()),
+                Ok(()) => {
+                    self.finish();
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.move_staging()?,
                 Err(error) => return Err(OutputError::io("rename a directory to", path)(error)),
             }
@@ -192,12 +206,9 @@ impl<'a> OutputDirectory<'a> {
         // Two runs replace one after the other.
         let lock = lock(path);
         let earlier = self.earlier()?;
-        let mut tops: Vec<&str> = Vec::new();
-        for name in self.request.names.iter().map(|name| top(name).0) {
-            if !tops.contains(&name) {
-                tops.push(name);
-            }
-        }
+        let mut seen = HashSet::new();
+        let tops = self.request.names.iter().map(|name| top(name).0);
+        let tops: Vec<&str> = tops.filter(|name| seen.insert(*name)).collect();
         let failed = OutputError::io("write the journal in", self.staging.path());
         let noted = self.staging.note(&tops, self.request.sync).map_err(failed)?;
         if self.request.sync {
@@ -331,9 +342,18 @@ fn remove_directories(created: &[PathBuf]) {
     }
 }
 
-/// Waits until no other run replaces files in a directory. Where directories cannot be locked there is nothing to wait
-/// for; no run overwrites what another one put there.
+/// Waits until no other run replaces files in a directory, for as long as that can take. Where directories cannot be
+/// locked, or another program keeps one locked, there is nothing to wait for; no run overwrites what another one put
+/// there.
 fn lock(directory: &Path) -> Option<File> {
+    const TRIES: u32 = 500;
     let file = File::open(directory).ok()?;
-    file.lock().ok().map(|()| file)
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Some(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(fs::TryLockError::Error(_)) => break,
+        }
+    }
+    None
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::checksum::{self, Checksums};
 use super::directory::{OutputDirectory, Request};
@@ -87,7 +88,10 @@ pub(crate) fn write(
     }
     let threads = crate::threads::count(options.threads);
     let checksums = Checksums::new(&plan.files);
-    Job { directory: &directory, files: &plan.files, tensors: &prepared, checksums: &checksums, options }
+    directory.check_inputs()?;
+    let checked = Mutex::new(Instant::now());
+    let files = &plan.files;
+    Job { directory: &directory, files, tensors: &prepared, checksums: &checksums, options, checked }
         .run(threads)?;
     for (index, file) in plan.files.iter().enumerate() {
         write_literals(&directory, index, file, &checksums.of_file(index))?;
@@ -165,6 +169,8 @@ struct Job<'a> {
     tensors: &'a [Vec<PreparedTensor<'a>>],
     checksums: &'a Checksums<'a>,
     options: &'a Options<'a>,
+    /// When the inputs were last looked at.
+    checked: Mutex<Instant>,
 }
 
 /// What a thread keeps from piece to piece.
@@ -202,6 +208,7 @@ impl Job<'_> {
         if self.options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
             return Err(OutputError::Cancelled);
         }
+        self.check_inputs()?;
         let file = &self.files[piece.file];
         let tensors = &self.tensors[piece.file];
         if worker.file.as_ref().is_none_or(|(index, _)| *index != piece.file) {
@@ -245,6 +252,17 @@ impl Job<'_> {
             progress(bytes.len() as u64);
         }
         Ok(())
+    }
+
+    /// Looks at the inputs from time to time: reading one that was cut short ends the process.
+    fn check_inputs(&self) -> Result<(), OutputError> {
+        match self.checked.try_lock() {
+            Ok(mut last) if last.elapsed() >= Duration::from_secs(1) => {
+                *last = Instant::now();
+                self.directory.check_inputs()
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes the bytes of a piece into the checksums of its tensors.

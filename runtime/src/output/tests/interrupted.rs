@@ -249,7 +249,11 @@ fn what_a_run_that_is_still_there_has_made_is_not_touched() {
         quick.write(&path, false, &|text| panic!("{text}")).unwrap();
     };
     let once = Mutex::new(Some(during));
-    let progress = |_| once.lock().unwrap().take().map_or((), |during| during());
+    let progress = |_| {
+        if let Some(during) = once.lock().unwrap().take() {
+            during();
+        }
+    };
     let options = Options { threads: 1, sync: false, progress: Some(&progress), ..Options::default() };
     let error = run(&path, &slow.plan, &slow.tensors, &slow.small, &options).unwrap_err();
     assert!(matches!(error, OutputError::Exists { .. }), "{error}");

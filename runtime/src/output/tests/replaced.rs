@@ -169,6 +169,13 @@ fn nothing_is_published_of_an_input_that_changed() {
     assert!(error.to_string().contains("/input` changed while it was read"), "{error}");
     assert_eq!(names(path), ["input"]);
     assert!(!out.exists());
+    // One that changed before is not even read.
+    let input = Region::map_path(&path.join("input")).unwrap().input().cloned().unwrap();
+    fs::write(path.join("input"), "").unwrap();
+    let progress = |_| panic!("something was read");
+    let options = Options { progress: Some(&progress), ..fast() };
+    let error = write(&out, &planned(), &tensors(), &[], &[input], &options).unwrap_err();
+    assert!(matches!(error, OutputError::InputChanged { .. }), "{error}");
 }
 
 #[test]
