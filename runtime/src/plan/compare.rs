@@ -379,7 +379,7 @@ fn renamed<'a>(
         let parameter = (sorted_key(&claim.captures), claim.captures.stars.clone());
         match seen.get(&parameter) {
             Some(first) => {
-                checks.push(Check::of_whole_replicas(binding, [all[*first].1.0, tensor], rule.span))
+                checks.push(Check::of_whole_replicas(binding, [all[*first].1.0, tensor], rule.span));
             }
             None => {
                 seen.insert(parameter.clone(), all.len());
