@@ -248,7 +248,10 @@ fn a_difference_that_has_a_name_is_told_by_it() {
     for (fault, words) in [
         (columns(q_and_k), "q and k are swapped"),
         (columns(heads_and_dims), "axes heads and head_dim are swapped: they lie as"),
-        (columns(pairs), "along head_dim, 1 holds 6, 2 holds 1, 3 holds 7, 4 holds 2, 5 holds 8, 6 holds 3, …"),
+        (
+            columns(pairs),
+            "along head_dim, 1 holds 6, 2 holds 1, 3 holds 7, 4 holds 2, 5 holds 8, 6 holds 3, …",
+        ),
     ] {
         let told = fails(&fault, &[]);
         assert!(told.contains(words), "{words}: {told}");
