@@ -153,7 +153,7 @@ impl<'b, 'a> Side<'b, 'a> {
                     }
                 }
                 for ((key, stars), tensors) in tensors {
-                    let Some(numbers) = self.from_first(&key) else { continue };
+                    let Some(numbers) = self.memory_coordinates(&key) else { continue };
                     let fixed = Coordinate {
                         axes: named.iter().copied().zip(numbers.iter().copied()).collect(),
                         labels: labels.clone(),
@@ -171,7 +171,7 @@ impl<'b, 'a> Side<'b, 'a> {
     }
 
     /// Coordinates as memory counts them: from the first of the axis.
-    pub(super) fn from_first(&self, key: &Key) -> Option<Vec<u64>> {
+    pub(super) fn memory_coordinates(&self, key: &Key) -> Option<Vec<u64>> {
         key.iter().map(|(axis, at)| at.checked_sub(self.binding.range(*axis)?.0)).collect()
     }
 

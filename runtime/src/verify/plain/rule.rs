@@ -450,7 +450,7 @@ impl<'l, 'a> RuleLook<'l, 'a> {
 
 /// The coordinates of the first element of a part: first what names fix, then its axes but for broadcast ones.
 fn first_coordinate(side: &Side<'_, '_>, part: &PartPair<'_>, names: &mut Names) -> Coordinate {
-    let numbers = side.from_first(&part.key).unwrap_or_default();
+    let numbers = side.memory_coordinates(&part.key).unwrap_or_default();
     let mut coordinate = Coordinate { stars: part.stars.clone(), ..Coordinate::default() };
     let fixed = part.key.iter().map(|(axis, _)| names.axis(*axis, None, None));
     coordinate.axes = fixed.zip(numbers).collect();
