@@ -122,7 +122,7 @@ impl Binding<'_> {
     /// The target's documents by name, as they were when the checkpoint was made from them.
     pub(crate) fn kept_documents(&self) -> Option<&document::Map> {
         let place = self.mapping.side(self.from).keeps.as_ref().filter(|_| !self.mapping.reflected)?;
-        self.checkpoint.lookup(&self.document_path(self.from, place))?.as_map()
+        self.checkpoint.lookup(&self.state_path(place)?)?.as_map()
     }
 
     pub(super) fn read_config(&mut self, settings: &[Setting], diagnostics: &mut Diagnostics) {

@@ -17,6 +17,7 @@ use super::held::HeldBox;
 use super::pair::{Common, Pair};
 use super::pieces::{Instance, engine_affine};
 use super::ranks::TargetRanks;
+use super::replicas::{TensorCopy, joined};
 use super::tensors::{target_dtype, whole};
 use super::ties::check_ties;
 use super::{Check, PlanOptions, compare_once};
@@ -305,7 +306,7 @@ impl<'a> Pairing<'_, 'a> {
     }
 
     /// The elements that a pair has in common as the second holds them: in its tensor, or in what its replicas make together.
-    fn stored(&self, tensor: &'a Tensor, target: &HeldBox<'a>, pair: &Pair<'_, 'a>) -> Option<Content<'a>> {
+    fn stored(&self, tensor: &Tensor, target: &HeldBox<'a>, pair: &Pair<'_, 'a>) -> Option<Content<'a>> {
         let copies: Option<Vec<TensorCopy<'a>>> = target
             .read(tensor, self.rule.replicas)
             .map(|(tensor, own)| {

@@ -21,7 +21,7 @@ pub(super) struct TensorCopy<'a> {
 }
 
 impl<'a> TensorCopy<'a> {
-    pub(super) fn new(binding: &Binding<'a>, tensor: &'a Tensor, copy: StridedCopy) -> TensorCopy<'a> {
+    pub(super) fn new(binding: &Binding<'a>, tensor: &Tensor, copy: StridedCopy) -> TensorCopy<'a> {
         TensorCopy { copy, source: binding.checkpoint.bytes(tensor), dtype: tensor.dtype }
     }
 }
@@ -62,11 +62,11 @@ pub(super) fn joined(
 
 impl<'a> HeldBox<'a> {
     /// What is read of it: its own place in `tensor`, and where replicas are joined theirs.
-    pub(super) fn read(
-        &self,
-        tensor: &'a Tensor,
+    pub(super) fn read<'t>(
+        &'t self,
+        tensor: &'t Tensor,
         replicas: Replicas,
-    ) -> impl Iterator<Item = (&'a Tensor, &LayoutBox)> {
+    ) -> impl Iterator<Item = (&'t Tensor, &'t LayoutBox)> {
         let others = self.replicas.iter().filter(move |_| are_joined(replicas));
         [(tensor, &self.own)].into_iter().chain(others.map(|(tensor, own)| (*tensor, own)))
     }
