@@ -1,5 +1,8 @@
 //! All tests that cross crates, in one binary.
 
+// For long literals of `json!`.
+#![recursion_limit = "256"]
+
 mod accounting;
 mod bad_input;
 mod check;
