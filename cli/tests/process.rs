@@ -96,7 +96,7 @@ fn a_pipe_of_a_mapping_s_name_is_not_waited_for() {
     ] {
         let (code, text) = said(path, args);
         assert_eq!(code, Some(1), "{text}");
-        assert!(text.contains("cannot read my.mapping: a mapping must be a file"), "{text}");
+        assert!(text.contains("cannot read my.mapping: it is not a regular file"), "{text}");
     }
 }
 

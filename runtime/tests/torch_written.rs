@@ -320,8 +320,8 @@ fn ranks_in_subdirectories_appear_together_or_not_at_all() {
     let plan = OutputPlan { index: Some(tracker), ..plan(files) };
     let directory = tempdir().expect("a directory");
     let path = directory.path();
-    fs::create_dir_all(path.join("iter_0000001/notes")).expect("a directory of the user's");
-    fs::write(path.join("iter_0000001/notes/mine"), "mine").expect("a file of the user's");
+    fs::create_dir_all(path.join("notes")).expect("a directory of the user's");
+    fs::write(path.join("notes/mine"), "mine").expect("a file of the user's");
     let before = tree(path);
 
     // Something takes the place of the tracker, which comes last, while the first tensor is written.
@@ -334,20 +334,21 @@ fn ranks_in_subdirectories_appear_together_or_not_at_all() {
     assert_eq!(tree(path), before);
 
     // A file where a directory is to be.
+    fs::create_dir(path.join("iter_0000001")).expect("a directory of the user's");
     fs::write(path.join("iter_0000001/mp_rank_01"), "mine").expect("a file of the user's");
     let blocked = tree(path);
     let options = Options { force: true, ..fast() };
     let error = run(path, &plan, &tensors, &[], &options).expect_err("a file in the way");
     assert!(error.to_string().contains("mp_rank_01"), "{error}");
     assert_eq!(tree(path), blocked);
-    fs::remove_file(path.join("iter_0000001/mp_rank_01")).expect("the file");
+    fs::remove_dir_all(path.join("iter_0000001")).expect("the directory");
 
     run(path, &plan, &tensors, &[], &fast()).expect("an output");
     for rank in ["00", "01"] {
         check_archive(&path.join(format!("iter_0000001/mp_rank_{rank}/model_optim_rng.pt")));
     }
     assert_eq!(fs::read(&blocker).expect("the tracker"), b"1");
-    assert_eq!(fs::read(path.join("iter_0000001/notes/mine")).expect("the user's file"), b"mine");
+    assert_eq!(fs::read(path.join("notes/mine")).expect("the user's file"), b"mine");
     let written = tree(path);
     let error = run(path, &plan, &tensors, &[], &fast()).expect_err("existing outputs");
     assert!(matches!(error, OutputError::Exists { .. }), "{error}");

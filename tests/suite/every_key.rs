@@ -237,6 +237,7 @@ fn every_key_of_a_hugging_face_config_is_decided() {
 fn other_arguments() -> Map<String, Value> {
     let all = json!({
         "normalization": "Mine",
+        "spec": ["megatron.core.models.mamba.mamba_layer_specs", "mamba_stack_spec"],
         "layernorm_zero_centered_gamma": true,
         "apply_layernorm_1p": true,
         "apply_residual_connection_post_layernorm": true,

@@ -11,7 +11,7 @@ use transship::{Array, Setting, assert_port_snapshot};
 /// Sizes that are pairwise different.
 fn config() -> megatron_gpt2::Config {
     let json = serde_json::json!({
-        "layers": 2, "heads": 5, "head_dim": 4, "hidden": 20, "ffn": 7, "positions": 6, "vocab": 9,
+        "layers": 2, "seq_length": 6, "heads": 5, "head_dim": 4, "hidden": 20, "ffn": 7, "positions": 6, "vocab": 9,
         "epsilon": 1e-5, "version": 3, "bos": 0, "eos": 0, "activation": "gelu_new", "legacy_buffers": false, "divisor": 1, "pad": 0,
     });
     serde_json::from_value(json).expect("a config")

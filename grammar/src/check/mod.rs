@@ -60,7 +60,12 @@ pub(crate) fn check_fields(mapping: &Mapping, diagnostics: &mut Diagnostics) {
             )
         };
         let typed = field.defaults.iter().flatten().any(literal);
-        if field.ty == Type::Any && given && !typed && !sized.contains(&FieldId::from_index(i)) {
+        if field.ty == Type::Any
+            && !field.stated
+            && given
+            && !typed
+            && !sized.contains(&FieldId::from_index(i))
+        {
             diagnostics.push(
                 Diagnostic::warning(
                     Code::UntypedValue,
@@ -68,7 +73,10 @@ pub(crate) fn check_fields(mapping: &Mapping, diagnostics: &mut Diagnostics) {
                     format!("nothing says of which type `{}` is", field.name),
                     "any value is taken, and generated code knows none of it",
                 )
-                .help(format!("give it one: `{}: int`, `float`, `bool`, `string` or `list`", field.name)),
+                .help(format!(
+                    "give it one: `{}: int`, `float`, `bool`, `string`, `list`, or `any` for several of them",
+                    field.name
+                )),
             );
         }
         if !given {

@@ -33,7 +33,7 @@ pub enum Type {
     Text,
     /// A list.
     List,
-    /// Not stated.
+    /// Whatever is there.
     Any,
 }
 
@@ -54,7 +54,9 @@ impl Type {
     /// The type called `name`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Type> {
-        [Type::Int, Type::Float, Type::Bool, Type::Text, Type::List].into_iter().find(|t| t.name() == name)
+        [Type::Int, Type::Float, Type::Bool, Type::Text, Type::List, Type::Any]
+            .into_iter()
+            .find(|t| t.name() == name)
     }
 
     /// Whether a value is of this type; null is of none but `any`.
@@ -78,6 +80,8 @@ pub struct Field {
     pub name: String,
     /// Its type.
     pub ty: Type,
+    /// Whether the type is stated where it is declared.
+    pub stated: bool,
     /// Places in each side's documents that hold it, in order of preference.
     pub places: [Vec<String>; 2],
     /// How it is computed from the left side's documents, in place of being read there.

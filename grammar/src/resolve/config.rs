@@ -66,6 +66,7 @@ impl<'a> Resolver<'a> {
         self.mapping.config.fields.push(Field {
             name: name.text.clone(),
             ty: Type::Any,
+            stated: false,
             places: [Vec::new(), Vec::new()],
             computed: None,
             written: [false; 2],
@@ -221,6 +222,7 @@ impl<'a> Resolver<'a> {
             self.check_default(field, ty, default);
         }
         self.mapping.config.fields[id.index()].defaults = defaults;
+        self.mapping.config.fields[id.index()].stated = field.ty.is_some();
         self.set_type(id.index(), ty, field.name.span);
     }
 
@@ -310,7 +312,7 @@ impl<'a> Resolver<'a> {
         if let Some(ty) = Type::from_name(&name.text) {
             return ty;
         }
-        let known = ["int", "float", "bool", "string", "list"];
+        let known = ["int", "float", "bool", "string", "list", "any"];
         let mut diagnostic = Diagnostic::error(
             Code::UnknownOption,
             name.span,

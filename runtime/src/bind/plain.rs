@@ -135,7 +135,9 @@ impl Binding<'_> {
         };
         let family = side.family.iter().map(|family| family.place.as_str());
         let written = self.mapping.places_written(self.from);
-        let places: Vec<&str> = read.iter().map(String::as_str).chain(family).chain(written).collect();
+        let kept = side.keeps.iter().map(String::as_str);
+        let places: Vec<&str> =
+            read.iter().map(String::as_str).chain(family).chain(written).chain(kept).collect();
         let is_known = |key: &str| {
             let place = place_in(document, key);
             let holds = |other: &str| {

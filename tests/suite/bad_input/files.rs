@@ -191,5 +191,4 @@ fn another_model() {
     file.write(&workplace.path("bare.pt"), &Py::Dict(vec![("iteration".to_owned(), Py::Int(3))]))
         .expect("written");
     refused!("no_tensors", workplace, &["@bare.pt"]);
-    refused!("hugging_face_to_megatron", workplace, &["%hf/b_v1_fp32_args/expected"]);
 }

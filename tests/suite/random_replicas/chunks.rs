@@ -93,7 +93,7 @@ fn mapping(rule: &str, dimensions: usize) -> String {
     };
     let fields: String = axes.iter().map(|axis| format!("    {axis} = l.{axis} <=> r_{axis}\n")).collect();
     let config = if rule.contains('[') { format!("config {{\n{fields}}}\n\n") } else { String::new() };
-    format!("mapping chunks : dist <=> plain\n\nside dist {{ parameters model }}\n\n{config}{rule}\n")
+    format!("mapping chunks : dist <=> plain\n\n{config}{rule}\n")
 }
 
 /// The numbers with all dimensions in the other order.
@@ -132,7 +132,7 @@ fn check_chunks(tensor: &Chunked, rule: &str) -> Result<(), String> {
     if done.code != 0 {
         return Err(done.err);
     }
-    same("back/model.safetensors", "model.a.w", &tensor.shape(), &tensor.numbers)
+    same("back/model.safetensors", "a.w", &tensor.shape(), &tensor.numbers)
 }
 
 /// Where a dimension of up to 6 is cut.
