@@ -71,7 +71,9 @@ fn check_decision(mapping: &Mapping, folder: &Path, key: &str, decision: &Decisi
         (Refused(_), Err(errors)) => assert!(is_about(&errors, key), "{at}"),
         (Mapped(_), Err(errors)) => assert!(!is_about(&errors, key), "{at}"),
         (Mapped(_), Ok((values, _))) => assert_ne!(before.0, values, "{at}"),
-        (Harmless(..), Ok((values, notes))) => assert!(before.0 == values && !named(&notes), "{at}"),
+        (Harmless(_, why), Ok((values, notes))) => {
+            assert!(before.0 == values && !named(&notes), "{at}, which is harmless since: {why}");
+        }
         (Told(_), Ok((_, notes))) => assert!(named(&notes), "{at}"),
         _ => panic!("{at}"),
     }

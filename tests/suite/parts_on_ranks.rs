@@ -431,9 +431,9 @@ other [(rows: layer | pad: _) a]      <=>  y.{{layer}} [a]       fill {fill}
             let own = 4 / count as usize;
             let rank = rank as usize;
             let mut elements = Vec::new();
-            for row in rank * own..(rank + 1) * own {
-                elements.extend((0..3).map(|layer| rows[layer][row]));
-            }
+            let own_rows =
+                (rank * own..(rank + 1) * own).flat_map(|row| (0..3).map(move |layer| (layer, row)));
+            elements.extend(own_rows.map(|(layer, row)| rows[layer][row]));
             for _ in 0..2 {
                 elements.extend((0..3).map(|layer| filled(&rows[layer])));
             }

@@ -240,11 +240,11 @@ fn a_difference_that_has_a_name_is_told_by_it() {
             *tensor = Stored::f32(&shape, &moved);
         })
     };
-    let (q_and_k, heads_and_dims, pairs): (fn(usize) -> usize, fn(usize) -> usize, fn(usize) -> usize) = (
+    let [q_and_k, heads_and_dims, pairs]: [fn(usize) -> usize; 3] = [
         |column| [column + 48, column.wrapping_sub(48), column][column / 48],
         |column| column / 48 * 48 + column % 4 * 12 + column % 48 / 4,
         |column| column / 12 * 12 + column % 2 * 6 + column % 12 / 2,
-    );
+    ];
     for (fault, words) in [
         (columns(q_and_k), "q and k are swapped"),
         (columns(heads_and_dims), "axes heads and head_dim are swapped: they lie as"),

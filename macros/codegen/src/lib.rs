@@ -150,10 +150,9 @@ pub fn expand_mapping(
 }
 
 /// Names of a mapping that no code can be generated for, as warnings: a conversion does not need any.
-#[must_use]
 pub fn not_derivable(mapping: &transship_grammar::Mapping) -> transship_grammar::Diagnostics {
     let mut warnings = transship_grammar::Diagnostics::new(&mapping.source);
-    for error in unit::side_trees(mapping).err().iter().flat_map(|errors| errors.list()) {
+    for error in unit::side_trees(mapping).err().iter().flat_map(transship_grammar::Diagnostics::list) {
         let severity = transship_grammar::Severity::Warning;
         warnings.push(transship_grammar::Diagnostic { severity, ..error.clone() });
     }

@@ -118,7 +118,7 @@ enum Step {
 
 /// # Errors
 /// Names that are no tree; see [`whole_tree`].
-pub(crate) fn side_tree(mapping: &Mapping, side: SideId) -> Result<SideTree, Diagnostic> {
+pub(crate) fn side_tree(mapping: &Mapping, side: SideId) -> Result<SideTree, Box<Diagnostic>> {
     let mut root = whole_tree(mapping, side)?;
     let mut prefix = String::new();
     while let [(name, Node::Struct(_))] = root.as_slice() {
@@ -134,14 +134,14 @@ pub(crate) fn side_tree(mapping: &Mapping, side: SideId) -> Result<SideTree, Dia
 ///
 /// # Errors
 /// A name that no field can stand for, told at its rule.
-pub(crate) fn whole_tree(mapping: &Mapping, side: SideId) -> Result<Vec<(String, Node)>, Diagnostic> {
+pub(crate) fn whole_tree(mapping: &Mapping, side: SideId) -> Result<Vec<(String, Node)>, Box<Diagnostic>> {
     let mut root: Vec<(String, Node)> = Vec::new();
     for rule in &mapping.rules {
         for stored in rule.sides[side.index()].iter().filter_map(|e| e.stored.first()) {
             if stored.name.stars() == (0, 0) {
                 let steps = steps(mapping, &stored.name).into_iter();
                 insert(&mut root, steps, leaf(mapping, stored, rule))
-                    .map_err(|message| not_derivable(stored.span, message))?;
+                    .map_err(|message| Box::new(not_derivable(stored.span, message)))?;
             }
         }
     }

@@ -66,7 +66,7 @@ pub(crate) fn side_trees(mapping: &Mapping) -> Result<[SideTree; 2], Diagnostics
         [Ok(left), Ok(right)] => Ok([left, right]),
         [left, right] => {
             let mut errors = Diagnostics::new(&mapping.source);
-            left.err().into_iter().chain(right.err()).for_each(|error| errors.push(error));
+            left.err().into_iter().chain(right.err()).for_each(|error| errors.push(*error));
             Err(errors)
         }
     }

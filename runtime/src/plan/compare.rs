@@ -96,6 +96,12 @@ impl PartAxis {
 }
 
 impl PartPair<'_> {
+    /// How many coordinates its elements have, copies along broadcasts aside.
+    pub(crate) fn coordinates(&self) -> u64 {
+        let axes = self.axes.iter().zip(&self.shape).filter(|(axis, _)| !axis.is_broadcast());
+        axes.map(|(_, len)| *len as u64).fold(1, u64::saturating_mul)
+    }
+
     /// The element of the storage that one at `index` is taken from: in one of the checkpoints, of its tensor here.
     pub(crate) fn place(&self, which: usize, index: &[u64]) -> Option<u64> {
         let content = if which == 0 { self.first.as_ref()? } else { &self.second };

@@ -221,8 +221,8 @@ impl<'m> Documents<'m> {
         match documents.main() {
             Some(main) => documents.files[main].1.extend(base),
             None => {
-                let main = kept.iter().filter_map(|kept| kept.get(MAIN)?.as_object()).cloned().flatten();
-                documents.top.extend(main);
+                let main = kept.iter().filter_map(|kept| kept.get(MAIN)?.as_object()).flatten();
+                documents.top.extend(main.map(|(key, value)| (key.clone(), value.clone())));
                 documents.top.extend(base);
             }
         }

@@ -7,14 +7,16 @@ use std::ops::Range;
 
 use transship_grammar as grammar;
 
-use grammar::{BoxAxis, Code, Diagnostic, Diagnostics, Factor, Fill as FillRule, LayoutBox, Padding};
+use grammar::{
+    BoxAxis, Code, Diagnostic, Diagnostics, Factor, Fill as FillRule, LayoutBox, Padding, Replicas,
+};
 
 use super::found::{Found, matching};
-use super::pair::{Common, MetAxis, Pair};
-use super::pieces::{Instance, LayoutSizes, Pieces, StoredPart, with_labels};
-use crate::DType;
+use super::pair::{Common, Meeting, MetAxis, Pair};
+use super::pieces::{Instance, LayoutSizes, Pieces, StoredPart, engine_affine, with_labels};
 use crate::bind::Binding;
-use crate::engine::{Content, Fill, Mean, Region, Rows};
+use crate::engine::{Affine, Content, Fill, Mean, Region, Rows};
+use crate::{DType, Tensor};
 
 /// How many rows of padding a dimension gets: the config value that has the name of the padding's label. `None` where
 /// nothing says.
@@ -128,45 +130,31 @@ impl<'a> Instance<'_, 'a> {
         pieces: &mut Pieces<'a>,
         diagnostics: &mut Diagnostics,
     ) -> Option<()> {
+        let outside = target.axes.len();
         let mut parts = Vec::new();
         for real in real {
             let whole = with_rows_of(real, target, |axis| axis.from..axis.from + axis.len);
             for (f, shard, held) in matching(found, with_labels(&whole.labels, self.entry)) {
-                let (tensor, source) = (shard.tensor, &held.own);
-                if !tensor.dtype.is_float() || !pieces.dtype.is_float() {
-                    diagnostics.push(self.no_floats(if pieces.dtype.is_float() {
-                        tensor.dtype
-                    } else {
-                        pieces.dtype
-                    }));
-                    return None;
-                }
-                if f.stored.affine.to(pieces.affine) != grammar::Affine::IDENTITY {
-                    diagnostics.push(self.mean_of_steps());
-                    return None;
-                }
-                let (key, strides) = (&f.key, &pieces.strides);
-                let pair = Pair {
-                    binding: self.binding,
-                    key,
-                    tensor,
-                    source,
-                    target: &whole,
-                    strides,
-                    repeated: &[],
-                };
-                match pair.meeting() {
-                    Common::Some(meeting) => {
-                        let mut outside = meeting.axes;
-                        let rows = outside.split_off(target.axes.len());
-                        let source = self.binding.checkpoint.bytes(tensor);
-                        let offset = meeting.source_offset;
-                        parts.push(MeanPart { dtype: tensor.dtype, source, offset, outside, rows });
-                    }
-                    Common::Nothing => {}
-                    Common::Unaddressable => {
-                        diagnostics.push(self.unaddressable(tensor));
+                let steps = engine_affine(f.stored.affine.to(pieces.affine));
+                let replicas = held.read(shard.tensor, self.rule.replicas);
+                for (replica, (tensor, source)) in replicas.enumerate() {
+                    if let Some(dtype) =
+                        [pieces.dtype, tensor.dtype].into_iter().find(|dtype| !dtype.is_float())
+                    {
+                        diagnostics.push(self.no_floats(dtype));
                         return None;
+                    }
+                    let (binding, key, target, strides) = (self.binding, &f.key, &whole, &pieces.strides);
+                    let pair = Pair { binding, key, tensor, source, target, strides, repeated: &[] };
+                    match pair.meeting() {
+                        Common::Some(meeting) => {
+                            parts.push(self.mean_part((tensor, replica), meeting, outside, steps));
+                        }
+                        Common::Nothing => {}
+                        Common::Unaddressable => {
+                            diagnostics.push(self.unaddressable(tensor));
+                            return None;
+                        }
                     }
                 }
             }
@@ -176,6 +164,31 @@ impl<'a> Instance<'_, 'a> {
             pieces.contents.push(content?);
         }
         Some(())
+    }
+
+    /// The rows that a stored box has in common with the target. Of a sum each row counts once, and so do its steps'
+    /// constants, however many replicas it is the sum of.
+    fn mean_part(
+        &self,
+        (tensor, replica): (&Tensor, usize),
+        meeting: Meeting,
+        axes_outside: usize,
+        steps: Option<Affine>,
+    ) -> MeanPart<'a> {
+        let again = self.rule.replicas == Replicas::Sum && replica > 0;
+        let affine = steps.map(|steps| if again { Affine { offset: 0.0, ..steps } } else { steps });
+        let mut outside = meeting.axes;
+        let rows = outside.split_off(axes_outside);
+        let source = self.binding.checkpoint.bytes(tensor);
+        MeanPart {
+            dtype: tensor.dtype,
+            affine,
+            counts: !again,
+            source,
+            offset: meeting.source_offset,
+            outside,
+            rows,
+        }
     }
 
     /// The means at these coordinates outside of the padding, along which all parts either go on or do not begin.
@@ -192,11 +205,14 @@ impl<'a> Instance<'_, 'a> {
                 here.starts[axis.dim].checked_add((range.start - axis.from).checked_mul(axis.step)?)?;
             (axis.from, axis.len) = (range.start, range.end - range.start);
         }
-        let mut all = Vec::new();
+        let (mut all, mut divisor) = (Vec::new(), 0);
         for part in parts.iter().filter(|part| part.covers(cell)) {
+            let before = all.len();
             part.push_rows(cell, target.pads.len(), &mut all)?;
+            if part.counts {
+                divisor += all[before..].iter().map(|rows| rows.count).sum::<usize>();
+            }
         }
-        let divisor = all.iter().map(|rows| rows.count).sum();
         let fill = Fill::Mean(Mean { rows: all, divisor });
         Some(Content::Fill { region: region(&here, &pieces.strides)?, fill })
     }
@@ -212,21 +228,15 @@ impl<'a> Instance<'_, 'a> {
         .note(format!("in {}", self.binding.checkpoint.file()))
         .help("`fill zeros` and `fill last` are for every dtype")
     }
-
-    fn mean_of_steps(&self) -> Diagnostic {
-        Diagnostic::error(
-            Code::FillUndefined,
-            self.rule.span,
-            "padding cannot be the mean of rows that steps change on their way",
-            "by this rule",
-        )
-        .help("use `fill last` or `fill zeros` in a copy of the mapping")
-    }
 }
 
 /// Rows of one tensor that a mean is taken over.
 struct MeanPart<'a> {
     dtype: DType,
+    /// Its steps, and the target's backwards.
+    affine: Option<Affine>,
+    /// Whether its rows count among those that the mean is divided by.
+    counts: bool,
     source: &'a [u8],
     /// The element at the first of all coordinates.
     offset: usize,
@@ -268,7 +278,7 @@ impl<'a> MeanPart<'a> {
         }
         all.extend(offsets.into_iter().map(|offset| Rows {
             dtype: self.dtype,
-            affine: None,
+            affine: self.affine,
             source: self.source,
             offset,
             count,

@@ -8,7 +8,7 @@
 //! use transship::testing::{conversion_snapshot, convert_fake, fake_checkpoint};
 //!
 //! let config: megatron_gpt2::Config = serde_json::from_value(serde_json::json!({
-//!     "layers": 2, "heads": 2, "head_dim": 3, "hidden": 6, "ffn": 5, "positions": 4, "vocab": 7,
+//!     "layers": 2, "seq_length": 4, "heads": 2, "head_dim": 3, "hidden": 6, "ffn": 5, "positions": 4, "vocab": 7,
 //!     "epsilon": 1e-5, "version": 3, "bos": 0, "eos": 0, "activation": "gelu_new", "legacy_buffers": false,
 //!     "divisor": 1, "pad": 0,
 //! }))?;

@@ -17,12 +17,12 @@ use super::walk;
 const CORPUS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/pickles/corpus.txt"));
 
 fn contents(input: &[u8]) -> Result<Contents, TorchError> {
-    contents_in(Region::owned(input.to_vec()))
+    contents_in(&Region::owned(input.to_vec()))
 }
 
-fn contents_in(region: Region) -> Result<Contents, TorchError> {
+fn contents_in(region: &Region) -> Result<Contents, TorchError> {
     let mut budget = Budget::new();
-    let pickle = pickle::read(&region, 0, &mut budget)
+    let pickle = pickle::read(region, 0, &mut budget)
         .map_err(|source| TorchError::Pickle { place: "the pickle".to_owned(), source })?;
     walk::contents(&pickle, Storages::new("x.pt", Keeping::Records, HashMap::new()), &mut budget)
 }
@@ -163,7 +163,7 @@ fn objects_far_larger_than_the_pickle_are_an_error() {
     for (name, input) in [("instances", instances), ("memo", memo)] {
         // Uncompressed, the length pays for some of it; from a few bytes of a file, for nothing.
         let error =
-            contents_in(Region::owned(input).unpacked_from(1000)).expect_err("more than there may be");
+            contents_in(&Region::owned(input).unpacked_from(1000)).expect_err("more than there may be");
         let explodes = match &error {
             TorchError::Pickle { source, .. } => source.kind == PickleErrorKind::Explodes,
             other => matches!(other, TorchError::Explodes { .. }),

@@ -420,7 +420,7 @@ impl Generator<'_> {
     /// A whole dimension over ranks.
     fn split_dim(&mut self, dims: &mut [Factor]) {
         let at = self.choices.below(dims.len());
-        let even = dims[at].size((0, 1)) % 2 == 0;
+        let even = dims[at].size((0, 1)).is_multiple_of(2);
         match &mut dims[at] {
             Factor::Product { split, .. } | Factor::Axis { split, .. } => *split = even,
             Factor::Sum(sum) => sum.split = even,

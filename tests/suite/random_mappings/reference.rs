@@ -173,7 +173,7 @@ impl Case {
     }
 
     fn root(&self, place: Place, counts: Counts, maker: Maker) -> String {
-        match (self.second_root && maker == Maker::Run, counts.vpp) {
+        match (self.second_root && maker != Maker::Written, counts.vpp) {
             (true, _) => "other".to_owned(),
             (false, 1) => "model".to_owned(),
             (false, _) => format!("model{}", place.vpp),

@@ -21,11 +21,17 @@ use side::{Cell, Node, Random, dimension};
 /// Shapes and elements by name.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
+/// Axes with their sizes.
+type Axes = Vec<(String, usize)>;
+
+/// Whether the last line of a mapping has something.
+type Has<'f> = &'f dyn Fn(&str) -> bool;
+
 struct Case {
     dims: Vec<Node>,
     fill: &'static str,
     /// For each parameter of the other side its label and its axes with their sizes.
-    whole: Vec<(Option<String>, Vec<(String, usize)>)>,
+    whole: Vec<(Option<String>, Axes)>,
     /// The numbers of ranks.
     counts: Vec<usize>,
     padding: Option<usize>,
@@ -325,7 +331,7 @@ fn every_combination_is_generated() {
         cases.iter().filter(many).filter(|case| holds(case.text().lines().last().expect("a rule"))).count()
     };
     let one_arm = |text: &str| text.contains("| l1") && text.contains("@tp") && !text.contains(")@tp");
-    let wanted: [(&str, &dyn Fn(&str) -> bool); 6] = [
+    let wanted: [(&str, Has<'_>); 6] = [
         ("padding after what ranks share", &|text| {
             text.contains("@tp") && text.contains("pad: _)") && !text.contains(")@tp")
         }),

@@ -67,7 +67,7 @@ impl Cell {
 
 /// The share of a rank, given by its number and how many there are; `None` where they cannot share evenly.
 fn share<T>(all: Vec<T>, (rank, count): (usize, usize)) -> Option<Vec<T>> {
-    let own = (all.len() % count == 0).then_some(all.len() / count)?;
+    let own = all.len().is_multiple_of(count).then_some(all.len() / count)?;
     Some(all.into_iter().skip(rank * own).take(own).collect())
 }
 
@@ -177,9 +177,9 @@ pub(super) fn dimension(random: &mut Random) -> Node {
     // Either the sum's axes are shared, or the one beside it.
     let mut other = axes(random, "b", &mut split);
     if outside {
-        other.push(sum)
+        other.push(sum);
     } else {
-        other.insert(0, sum)
+        other.insert(0, sum);
     }
     Node::Product(other, whole)
 }

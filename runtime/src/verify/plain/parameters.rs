@@ -324,21 +324,9 @@ impl Parameter<'_> {
         (all, self.fixed.axes.iter().map(|(axis, _)| *axis).collect())
     }
 
-    /// Elements of a tensor that are no padding.
-    pub(super) fn real_elements(&self, holder: &Holder, tensor: &Tensor) -> Option<u64> {
-        let mut elements = 1u64;
-        for (dim, (node, len)) in self.dims.iter().zip(&tensor.shape).enumerate() {
-            let first = holder.offsets.get(dim).copied().unwrap_or(0);
-            let mut real = *len;
-            if node.is_padded() {
-                let walk = self.walk(holder, dim);
-                let all: Option<Vec<bool>> =
-                    (0..*len).map(|at| node.read(first + at, walk, &mut Coordinate::default())).collect();
-                real = all?.into_iter().map(u64::from).sum();
-            }
-            elements = elements.saturating_mul(real);
-        }
-        Some(elements)
+    /// How many coordinates its elements have, whichever tensors hold them: copies and padding aside.
+    pub(super) fn coordinates(&self) -> u64 {
+        self.dims.iter().map(Node::coordinates).fold(1, u64::saturating_mul)
     }
 
     /// For each dimension of a tensor the places at which something begins or ends.

@@ -223,15 +223,10 @@ impl<'l, 'a> RuleLook<'l, 'a> {
         (!planned.iter().any(is_told)).then_some(planned)
     }
 
-    /// Whether as many elements were compared as there are beside padding.
+    /// Whether as many elements were compared as there are, copies and padding aside.
     fn count(&self, which: usize, parameter: &Parameter<'_>, planned: &[usize]) -> Option<Diagnostic> {
         let tensors = self.sides[which].binding.checkpoint.tensors();
-        let mut parts: BTreeMap<&[u64], u64> = BTreeMap::new();
-        for holder in &parameter.holders {
-            let elements = parameter.real_elements(holder, &tensors[holder.tensor]);
-            parts.insert(&holder.part, elements.unwrap_or(0));
-        }
-        let elements: u64 = parts.values().fold(0, |sum, own| sum.saturating_add(*own));
+        let elements = parameter.coordinates();
         let name = &tensors[parameter.holders.first()?.tensor].name;
         if planned.is_empty() {
             let whole = format!("none of its {elements} elements is compared with anything");
@@ -239,8 +234,10 @@ impl<'l, 'a> RuleLook<'l, 'a> {
             return (elements > 0 && !told).then(|| self.unreached(which, name, &whole));
         }
         let [only] = planned else { return None };
-        let counted = self.check.pairs.parameters[*only].elements;
-        let whole = format!("it has {elements} elements beside padding, but {counted} were compared");
+        let parts = self.check.pairs.parameters[*only].parts.iter();
+        let counted = parts.map(PartPair::coordinates).fold(0, u64::saturating_add);
+        let whole =
+            format!("it has {elements} elements, copies and padding aside, but {counted} were compared");
         (which == 1 && counted != elements).then(|| self.unreached(which, name, &whole))
     }
 

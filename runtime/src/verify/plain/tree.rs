@@ -134,6 +134,20 @@ impl Node {
         }
     }
 
+    /// How many coordinates it has in the whole parameter: copies along broadcasts and padding aside.
+    pub(super) fn coordinates(&self) -> u64 {
+        let product = |factors: &[Node]| factors.iter().map(Node::coordinates).fold(1, u64::saturating_mul);
+        match self {
+            Node::Unit | Node::Axis { broadcast: true, .. } => 1,
+            Node::Axis { len, .. } => *len,
+            Node::Product { factors, .. } => product(factors),
+            Node::Sum { arms, .. } => {
+                let real = arms.iter().filter(|arm| !arm.pad).map(|arm| product(&arm.factors));
+                real.fold(0, u64::saturating_add)
+            }
+        }
+    }
+
     /// Elements; `None` where ranks cannot share them, or they are beyond counting.
     pub(super) fn len(&self, walk: Walk<'_>) -> Option<u64> {
         match self {
