@@ -168,7 +168,7 @@ fn more_than_told(diagnostic: Diagnostic) -> Diagnostic {
     };
     Diagnostic {
         code: Code::TooManyMistakes,
-        message: format!("there are more than {MAX_TOLD} {what}; the others are not told"),
+        message: format!("there are more than {MAX_TOLD} {what}; the others are not shown"),
         primary: diagnostic.primary.map(|label| Label { text: "another one is here".to_owned(), ..label }),
         secondary: Vec::new(),
         notes: Vec::new(),

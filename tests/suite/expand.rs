@@ -55,7 +55,7 @@ fn names_that_no_code_is_made_of_are_a_failure_and_told_where_they_are() {
     assert_eq!((code, out.as_str()), (FAILED, ""));
     assert!(
         err.contains("error[TS0409]")
-            && err.contains("`norm.bias` is both a parameter and what others begin with"),
+            && err.contains("`norm.bias` and another name of this side cannot both be fields"),
         "{err}"
     );
     let (code, out, err) = transship(&["check", &mapping]);

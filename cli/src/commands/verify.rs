@@ -160,8 +160,9 @@ fn write_text(
         _ => format!("{different} differ"),
     };
     writeln!(out, "{all} {parameters} of {elements} elements compared: {verdict}")?;
-    let agreed = if verification.disagreements.has_errors() { "not the same" } else { "the same" };
-    writeln!(out, "{} elements looked up again by the layouts alone: {agreed}", verification.looked_up)?;
+    let agreed =
+        if verification.disagreements.has_errors() { "with another result" } else { "with the same result" };
+    writeln!(out, "{} elements looked up again by the layouts alone, {agreed}", verification.looked_up)?;
     if let Some(logits) = logits {
         write_logits(logits, out)?;
     }

@@ -70,8 +70,8 @@ pub(crate) fn check_fields(mapping: &Mapping, diagnostics: &mut Diagnostics) {
                 Diagnostic::warning(
                     Code::UntypedValue,
                     field.span,
-                    format!("nothing says of which type `{}` is", field.name),
-                    "any value is taken, and generated code knows none of it",
+                    format!("the type of `{}` is not known", field.name),
+                    "any value is accepted",
                 )
                 .help(format!(
                     "give it one: `{}: int`, `float`, `bool`, `string`, `list`, or `any` for several of them",

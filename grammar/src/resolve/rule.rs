@@ -223,7 +223,7 @@ impl<'a> Resolver<'a> {
             Some((
                 "which alternative is written depends on an index",
                 "it is decided once for the whole checkpoint",
-                "ask config values alone, or have rules of their own under a `when`",
+                "test config values only, or have rules of their own under a `when`",
             ))
         } else {
             None

@@ -345,7 +345,11 @@ fn insert(
     mut steps: std::vec::IntoIter<Step>,
     leaf: Leaf,
 ) -> Result<(), String> {
-    let clash = |name: &str| format!("`{name}` is both a parameter and what others begin with");
+    let clash = |name: &str| {
+        format!(
+            "`{name}` and another name of this side cannot both be fields: one of the two goes on where the other ends, or is numbered"
+        )
+    };
     let (field, list) = match steps.next() {
         None => return Err(clash(&leaf.name)),
         Some(Step::Field(field)) => (field, None),

@@ -157,7 +157,7 @@ impl Binding<'_> {
         let shown = if more > 0 { format!("{shown} and {more} more") } else { shown };
         (!unknown.is_empty()).then(|| {
             format!(
-                "{name} holds {shown}, of which `{}` does not know what the model makes of it; compare what both compute",
+                "{name} also sets {shown}, which `{}` does not know; check that they do not change what the model computes",
                 self.mapping.name
             )
         })

@@ -202,6 +202,7 @@ impl<'a> Instance<'_, 'a> {
             of: (self.number, self.key.clone()),
             tensor,
             sources: piece.sources,
+            root,
             used: piece.used,
             round_trips: piece.round_trips,
         })

@@ -142,6 +142,7 @@ impl<'r, 'a> Renaming<'r, 'a> {
                 of: (self.number, key.clone()),
                 tensor: TargetTensor { name, ..template.tensor.clone() },
                 sources: template.sources.clone(),
+                root,
                 used: used.clone(),
                 round_trips: Vec::new(),
                 home: None,

@@ -51,6 +51,8 @@ pub(super) struct Target<'a> {
     pub(super) of: (usize, Key),
     pub(super) tensor: TargetTensor<'a>,
     pub(super) sources: Vec<Source>,
+    /// Which of its side's roots it is written below.
+    pub(super) root: usize,
     /// Names of all stored tensors that hold some of it.
     pub(super) used: HashSet<&'a str>,
     /// Of what several ranks hold on the first of them.
@@ -290,6 +292,7 @@ fn plan_emitted<'a>(
             of: (usize::MAX, key.clone()),
             tensor: TargetTensor { name, dtype, shape, contents },
             sources: vec![Source { name: "(made)".to_owned(), steps: vec![made] }],
+            root: 0,
             used: HashSet::new(),
             round_trips: Vec::new(),
         });

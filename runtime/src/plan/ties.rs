@@ -8,7 +8,7 @@ use super::Check;
 use super::ranks::TargetRanks;
 use super::tensors::{Place, Target, restrict};
 use crate::Tensor;
-use crate::bind::{Binding, full_name, is_in_roots, name_below, sorted_key, split_over};
+use crate::bind::{Binding, is_in_roots, name_below, sorted_key, split_over};
 use crate::engine::TargetTensor;
 
 /// Copies that the target's format needs, on the ranks that the mapping names.
@@ -37,7 +37,8 @@ pub(super) fn plan_ties<'a>(
                     continue;
                 }
                 let holes = ranks.holes(&tie.alias, key, &home);
-                let Some(name) = full_name(binding.mapping, to, &tie.alias, &holes) else { continue };
+                let name = name_below(binding.mapping, to, target.root, &tie.alias, &holes);
+                let Some(name) = name else { continue };
                 copies.push(Target {
                     order: target.order,
                     place: Place::last(binding, &home),
@@ -45,6 +46,7 @@ pub(super) fn plan_ties<'a>(
                     of: target.of.clone(),
                     tensor: TargetTensor { name, ..target.tensor.clone() },
                     sources: target.sources.clone(),
+                    root: target.root,
                     used: target.used.clone(),
                     round_trips: Vec::new(),
                 });

@@ -81,7 +81,7 @@ impl<'a> Forward<'_, 'a> {
             Diagnostic::error(
                 Code::NamesOfOneParameter,
                 span,
-                format!("`{name}` and `{first}` are one parameter in some rules alone"),
+                format!("`{name}` and `{first}` are one parameter only in some rules"),
                 "under one name here",
             )
             .with(at, "under the other here")
